@@ -1,0 +1,254 @@
+//! Usage, as owners and consumers see it.
+
+use std::collections::BTreeMap;
+
+use authz::Action;
+use http::StatusCode;
+use jiff::Timestamp;
+use market::{Kind, Period, Tally, Usage};
+use model::{ApiId, ApplicationId, Name, TenantId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    call::Call,
+    endpoint::{Endpoint, get},
+    problem::Problem,
+    reply::Reply,
+};
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        get("/apis/{id}/metrics", Action::ReadApiMetrics, "See the usage of an API")
+            .query::<PeriodQuery>()
+            .answers::<ApiMetricsView>()
+            .run(of_api),
+        get(
+            "/applications/{id}/metrics",
+            Action::ReadApplicationMetrics,
+            "See the usage by an application",
+        )
+        .query::<PeriodQuery>()
+        .answers::<ApplicationMetricsView>()
+        .run(of_application),
+        get("/analytics/consumers", Action::ReadConsumers, "See who calls the tenant's APIs most")
+            .query::<ConsumersQuery>()
+            .answers::<ConsumersView>()
+            .run(consumers),
+    ]
+}
+
+/// Which span of time.
+#[derive(Deserialize, JsonSchema)]
+struct PeriodQuery {
+    /// `1h`, `24h`, `7d` or `30d` (when absent).
+    period: Option<String>,
+}
+
+/// Usage of an API.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ApiMetricsView {
+    api_id: ApiId,
+    name: Name,
+    #[serde(flatten)]
+    usage: UsageView,
+}
+
+/// Usage by an application.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ApplicationMetricsView {
+    application_id: ApplicationId,
+    #[serde(flatten)]
+    usage: UsageView,
+}
+
+/// Usage in a period.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct UsageView {
+    period: &'static str,
+    start_date: Timestamp,
+    end_date: Timestamp,
+    metrics: MetricsView,
+    /// By five minutes, hour or day.
+    trends: Vec<TrendView>,
+}
+
+/// What was counted.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct MetricsView {
+    call_volume: u64,
+    unique_consumers: u64,
+    average_response_time_ms: Option<f64>,
+    p95_response_time_ms: Option<f64>,
+    p99_response_time_ms: Option<f64>,
+    /// Percent of calls that were answered with 400 or above.
+    error_rate: f64,
+    error_count: u64,
+    request_bytes: u64,
+    response_bytes: u64,
+    /// Calls by status.
+    status_codes: BTreeMap<u16, u64>,
+}
+
+/// What was counted in one step.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct TrendView {
+    start: Timestamp,
+    call_volume: u64,
+    average_response_time_ms: Option<f64>,
+    p95_response_time_ms: Option<f64>,
+    p99_response_time_ms: Option<f64>,
+    error_rate: f64,
+    error_count: u64,
+}
+
+/// Microseconds as milliseconds with three decimals.
+fn millis(micros: Option<f64>) -> Option<f64> {
+    micros.map(|micros| micros.round() / 1_000.0)
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        return 0.0;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "shown with two decimals")]
+    let share = part as f64 / whole as f64;
+    (share * 10_000.0).round() / 100.0
+}
+
+impl From<Usage> for UsageView {
+    fn from(usage: Usage) -> Self {
+        let Usage { period, start, end, total, unique_consumers, trends } = usage;
+        Self {
+            period: period.as_str(),
+            start_date: start,
+            end_date: end,
+            metrics: MetricsView {
+                call_volume: total.calls,
+                unique_consumers,
+                average_response_time_ms: millis(total.latency.mean_micros()),
+                p95_response_time_ms: millis(total.latency.quantile_micros(0.95)),
+                p99_response_time_ms: millis(total.latency.quantile_micros(0.99)),
+                error_rate: percent(total.errors, total.calls),
+                error_count: total.errors,
+                request_bytes: total.request_bytes,
+                response_bytes: total.response_bytes,
+                status_codes: total.status_codes,
+            },
+            trends: trends
+                .into_iter()
+                .map(|trend| TrendView {
+                    start: trend.start,
+                    call_volume: trend.tally.calls,
+                    average_response_time_ms: millis(trend.tally.latency.mean_micros()),
+                    p95_response_time_ms: millis(trend.tally.latency.quantile_micros(0.95)),
+                    p99_response_time_ms: millis(trend.tally.latency.quantile_micros(0.99)),
+                    error_rate: percent(trend.tally.errors, trend.tally.calls),
+                    error_count: trend.tally.errors,
+                })
+                .collect(),
+        }
+    }
+}
+
+fn period(text: Option<&str>) -> Result<Period, Problem> {
+    match text {
+        None => Ok(Period::Month),
+        Some(text) => Period::parse(text).ok_or_else(|| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_query",
+                "period must be 1h, 24h, 7d or 30d",
+            )
+        }),
+    }
+}
+
+async fn of_api(call: Call) -> Result<Reply, Problem> {
+    let id: ApiId = call.id("id", Kind::Api)?;
+    let query: PeriodQuery = call.query()?;
+    let period = period(query.period.as_deref())?;
+    let found = call.market.read_api_metrics(call.request(), id, period).await?;
+    Ok(Reply::ok(&ApiMetricsView {
+        api_id: found.api,
+        name: found.name,
+        usage: found.usage.into(),
+    }))
+}
+
+async fn of_application(call: Call) -> Result<Reply, Problem> {
+    let id: ApplicationId = call.id("id", Kind::Application)?;
+    let query: PeriodQuery = call.query()?;
+    let period = period(query.period.as_deref())?;
+    let usage = call.market.read_application_metrics(call.request(), id, period).await?;
+    Ok(Reply::ok(&ApplicationMetricsView { application_id: id, usage: usage.into() }))
+}
+
+/// How many consumers of which span of time.
+#[derive(Deserialize, JsonSchema)]
+struct ConsumersQuery {
+    /// `1h`, `24h`, `7d` or `30d` (when absent).
+    period: Option<String>,
+    /// 1 to 100; 5 when absent.
+    top: Option<u32>,
+}
+
+/// Who calls most.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ConsumersView {
+    period: &'static str,
+    start_date: Timestamp,
+    end_date: Timestamp,
+    items: Vec<ConsumerView>,
+}
+
+/// A consumer.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ConsumerView {
+    application_id: ApplicationId,
+    /// Absent when the application was removed.
+    application_name: Option<Name>,
+    tenant_id: TenantId,
+    tenant_name: Option<Name>,
+    call_volume: u64,
+    error_count: u64,
+    /// Percent.
+    error_rate: f64,
+    average_response_time_ms: Option<f64>,
+}
+
+async fn consumers(call: Call) -> Result<Reply, Problem> {
+    let query: ConsumersQuery = call.query()?;
+    let period = period(query.period.as_deref())?;
+    let top = query.top.unwrap_or(5);
+    let (start, end, found) = call.market.read_consumers(call.request(), period, top).await?;
+    let items = found
+        .into_iter()
+        .map(|consumer| {
+            let Tally { calls, errors, ref latency, .. } = consumer.tally;
+            ConsumerView {
+                application_id: consumer.application,
+                application_name: consumer.name,
+                tenant_id: consumer.tenant,
+                tenant_name: consumer.tenant_name,
+                call_volume: calls,
+                error_count: errors,
+                error_rate: percent(errors, calls),
+                average_response_time_ms: millis(latency.mean_micros()),
+            }
+        })
+        .collect();
+    Ok(Reply::ok(&ConsumersView {
+        period: period.as_str(),
+        start_date: start,
+        end_date: end,
+        items,
+    }))
+}

@@ -1,0 +1,141 @@
+//! One's own account, and signed-in sessions.
+
+use authz::{Action, Principal};
+use market::{Kind, Session, SessionListing};
+use model::{ApplicationId, Email, Name, Roles, SessionId, TenantId, UserId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Listing;
+use crate::{
+    call::{self, Call},
+    endpoint::{Endpoint, delete, get, put},
+    problem::Problem,
+    reply::Reply,
+};
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        get("/me", Action::ReadMe, "Read one's own account").answers::<MeView>().run(me),
+        put("/me/password", Action::ChangePassword, "Change one's own password")
+            .body(change_password),
+        get("/admin/sessions", Action::ListSessions, "List open sessions")
+            .query::<SessionQuery>()
+            .answers::<Listing<SessionView>>()
+            .run(list),
+        delete("/admin/sessions/{id}", Action::EndSession, "End a session").run(end),
+    ]
+}
+
+/// One's own account.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct MeView {
+    user_id: UserId,
+    tenant_id: TenantId,
+    email: Email,
+    name: Name,
+    /// The roles of this session.
+    roles: Roles,
+    session_id: SessionId,
+    /// The program that is signed in, when it is one.
+    application_id: Option<ApplicationId>,
+    /// What the installation is called.
+    installation: Name,
+    /// Whom to ask for help.
+    support_email: Option<Email>,
+    /// Where APIs are called.
+    gateway_url: String,
+}
+
+async fn me(call: Call) -> Result<Reply, Problem> {
+    let user = call.market.read_me(call.request()).await?;
+    let installation = call.market.installation().await?;
+    let caller = &call.request().caller;
+    Ok(Reply::ok(&MeView {
+        user_id: user.id,
+        tenant_id: user.tenant,
+        email: user.email,
+        name: user.name,
+        roles: caller.roles,
+        session_id: caller.session,
+        application_id: match caller.principal {
+            Principal::Application(application, _) => Some(application),
+            Principal::User(_) => None,
+        },
+        installation: installation.name,
+        support_email: installation.support_email,
+        gateway_url: call.market.gateway_url().to_owned(),
+    }))
+}
+
+/// A new password.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PasswordBody {
+    current_password: String,
+    /// 12 to 256 characters.
+    new_password: String,
+}
+
+async fn change_password(call: Call, body: PasswordBody) -> Result<Reply, Problem> {
+    call.market.change_password(call.request(), &body.current_password, &body.new_password).await?;
+    Ok(Reply::no_content())
+}
+
+/// Whose sessions are listed.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct SessionQuery {
+    /// `own`, or `tenant` for administrators.
+    scope: Option<SessionScope>,
+    page: Option<u32>,
+    limit: Option<u32>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum SessionScope {
+    Own,
+    Tenant,
+}
+
+/// An open session.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct SessionView {
+    id: SessionId,
+    user_id: UserId,
+    application_id: Option<ApplicationId>,
+    roles: Roles,
+    created_at: jiff::Timestamp,
+    expires_at: jiff::Timestamp,
+    /// Whether it is the session that asks.
+    is_current: bool,
+}
+
+async fn list(call: Call) -> Result<Reply, Problem> {
+    let query: SessionQuery = call.query()?;
+    let (number, limit, page) = call::page(query.page, query.limit)?;
+    let listing = match query.scope {
+        Some(SessionScope::Tenant) => SessionListing::Tenant,
+        Some(SessionScope::Own) | None => SessionListing::Own,
+    };
+    let found = call.market.list_sessions(call.request(), listing, page).await?;
+    let current = call.request().caller.session;
+    Ok(Reply::ok(&Listing::of(number, limit, found, |session: Session| SessionView {
+        id: session.id,
+        user_id: session.user,
+        application_id: session.application.map(|(application, _)| application),
+        roles: session.roles,
+        created_at: session.created_at,
+        expires_at: session.expires_at,
+        is_current: session.id == current,
+    })))
+}
+
+async fn end(call: Call) -> Result<Reply, Problem> {
+    let id = call.id("id", Kind::Session)?;
+    call.market.end_session(call.request(), id).await?;
+    Ok(Reply::no_content())
+}

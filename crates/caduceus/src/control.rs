@@ -1,0 +1,208 @@
+//! The control listener: operations endpoints always, the control API once the database is there.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use axum::{
+    Router,
+    body::Body,
+    extract::{ConnectInfo, Request},
+    response::Response,
+};
+use gateway::Gateway;
+use http::{HeaderValue, StatusCode, header};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use market::Market;
+use model::Clock;
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+/// What answers on the control listener.
+pub(crate) struct Control {
+    gateway: Arc<Gateway>,
+    clock: Clock,
+    plane: ArcSwapOption<Plane>,
+    is_draining: AtomicBool,
+}
+
+struct Plane {
+    router: Router,
+    market: Arc<Market>,
+}
+
+/// The most connections at once; further ones wait.
+const CONNECTIONS: usize = 1_024;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADERS_MAX: usize = 64 * 1024;
+
+impl Control {
+    pub(crate) fn new(gateway: Arc<Gateway>, clock: Clock) -> Self {
+        Self { gateway, clock, plane: ArcSwapOption::empty(), is_draining: AtomicBool::new(false) }
+    }
+
+    /// Answers the control API from now on.
+    pub(crate) fn open(&self, router: Router, market: Arc<Market>) {
+        self.plane.store(Some(Arc::new(Plane { router, market })));
+    }
+
+    /// Says that it is not ready any more, so that no new calls are sent here.
+    pub(crate) fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Accepts connections until it is time to stop, and then waits for the requests in flight.
+    pub(crate) async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tracker: TaskTracker,
+        stop: CancellationToken,
+    ) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            let Ok((stream, address)) = accepted else {
+                // Out of file descriptors, most likely: give those that are open time to end.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let control = Arc::clone(&self);
+            let stop = stop.clone();
+            tracker.spawn(async move {
+                control.serve_connection(stream, address, stop).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn serve_connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        stop: CancellationToken,
+    ) {
+        let service =
+            hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                let control = Arc::clone(&self);
+                async move {
+                    let mut request = request.map(Body::new);
+                    request.extensions_mut().insert(ConnectInfo(address));
+                    Ok::<_, std::convert::Infallible>(control.answer(request).await)
+                }
+            });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(HEADERS_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        if stop.run_until_cancelled(connection.as_mut()).await.is_none() {
+            connection.as_mut().graceful_shutdown();
+            // A client that went away meanwhile is no concern.
+            drop(connection.await);
+        }
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        match request.uri().path() {
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => self.readiness(request.uri().query() == Some("verbose")).await,
+            "/metrics" => self.metrics(),
+            path if path.starts_with("/api/") => match self.plane.load_full() {
+                Some(plane) => match plane.router.clone().oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                },
+                None => self.unavailable(path),
+            },
+            _ => text(StatusCode::NOT_FOUND, "there is nothing here; the API is below /api/v1\n"),
+        }
+    }
+
+    /// Ready means configured and listening. The database may be away: the gateway serves without it.
+    async fn readiness(&self, is_verbose: bool) -> Response {
+        let is_draining = self.is_draining.load(Ordering::Relaxed);
+        let status = if is_draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        if !is_verbose {
+            return text(status, if is_draining { "draining\n" } else { "ok\n" });
+        }
+        let database = match self.plane.load_full() {
+            None => "away",
+            Some(plane) => match plane.market.ping().await {
+                Ok(()) => "ok",
+                Err(_) => "away",
+            },
+        };
+        let gateway = self.gateway.status();
+        let body = json!({
+            "ready": !is_draining,
+            "draining": is_draining,
+            "database": database,
+            "gateway": {
+                "address": self.gateway.local_addr().to_string(),
+                "configNumber": gateway.config_number,
+                "configAgeSeconds": gateway.config_age.map(|age| age.as_secs()),
+                "connections": gateway.connections,
+                "workers": gateway.workers,
+            },
+        });
+        json_response(status, "application/json", &body)
+    }
+
+    fn metrics(&self) -> Response {
+        let mut out = String::new();
+        if self.gateway.encode_metrics(&mut out).is_err() {
+            return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n");
+        }
+        let mut response = text(StatusCode::OK, out);
+        let kind =
+            HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        response
+    }
+
+    fn unavailable(&self, path: &str) -> Response {
+        let body = json!({
+            "type": "urn:caduceus:problem:database_unavailable",
+            "title": "Service Unavailable",
+            "status": 503,
+            "detail": "the database is not available at the moment; nothing was changed",
+            "instance": path,
+            "code": "database_unavailable",
+            "timestamp": self.clock.now().to_string(),
+        });
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let mut response = json_response(status, "application/problem+json", &body);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        response
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Body>) -> Response {
+    respond(status, "text/plain; charset=utf-8", body.into())
+}
+
+fn json_response(status: StatusCode, media_type: &'static str, body: &Value) -> Response {
+    respond(status, media_type, Body::from(format!("{body}\n")))
+}
+
+fn respond(status: StatusCode, media_type: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

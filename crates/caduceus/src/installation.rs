@@ -1,0 +1,202 @@
+//! Putting an installation together: gateway first, which needs no database, then the control plane around it.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use api::ApiSettings;
+use config::{DataDir, Settings};
+use gateway::{CredentialKey, Gateway, GatewayKeys, GatewaySettings};
+use market::{JobSettings, Jobs, Market, MarketSettings, Secrets};
+use model::{AddressPolicy, Clock};
+use search::CatalogueIndex;
+use store::Database;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::control::Control;
+
+/// A running installation.
+pub(crate) struct Installation {
+    settings: Settings,
+    data: Arc<DataDir>,
+    secrets: Secrets,
+    clock: Clock,
+    gateway: Arc<Gateway>,
+    control: Arc<Control>,
+    control_address: SocketAddr,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// How long the control plane waits before it tries to reach the database again.
+const RETRY: Duration = Duration::from_secs(1);
+
+impl Installation {
+    /// Binds both listeners and starts the gateway, which serves from its last snapshot at once.
+    pub(crate) async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let data = Arc::new(DataDir::open(&settings.data_dir)?);
+        let master = data.master_key(settings.master_key_file.as_deref())?;
+        let secrets = Secrets::derive(&master);
+        let clock = Clock::system();
+        let keys = GatewayKeys {
+            credential_key: CredentialKey::new(secrets.credential_key()),
+            state_key: secrets.gateway_state_key(),
+            usage_key: secrets.usage_key(),
+        };
+        let gateway = Gateway::start(gateway_settings(&settings, &data), &keys, clock.clone())
+            .context("the gateway could not start")?;
+        let gateway = Arc::new(gateway);
+        let listener = tokio::net::TcpListener::bind(settings.control.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", settings.control.listen))?;
+        let control_address = listener.local_addr().context("the listener has no address")?;
+        let control = Arc::new(Control::new(Arc::clone(&gateway), clock.clone()));
+        let tracker = TaskTracker::new();
+        let stop = CancellationToken::new();
+        tracker.spawn(Arc::clone(&control).serve(listener, tracker.clone(), stop.clone()));
+        tracing::info!(
+            control.address = %control_address,
+            gateway.address = %gateway.local_addr(),
+            "listening"
+        );
+        Ok(Self {
+            settings,
+            data,
+            secrets,
+            clock,
+            gateway,
+            control,
+            control_address,
+            tracker,
+            stop,
+        })
+    }
+
+    /// Opens the database, once. The control API answers from then on.
+    pub(crate) async fn open_control_plane(&self) -> anyhow::Result<Arc<Market>> {
+        let url = match &self.settings.database.url {
+            Some(url) => url.expose().to_owned(),
+            None => self.data.sqlite_url(),
+        };
+        let database = Database::open(&url).await.context("the database could not be opened")?;
+        let folder = self.data.index();
+        let index = tokio::task::spawn_blocking(move || CatalogueIndex::open(&folder))
+            .await?
+            .context("the catalogue's index could not be opened")?;
+        let market = Arc::new(Market::new(
+            database,
+            Arc::new(index),
+            self.clock.clone(),
+            self.secrets.clone(),
+            self.market_settings(),
+        ));
+        let gateway = Arc::clone(&self.gateway);
+        let settings = JobSettings {
+            node: self.data.node()?,
+            usage_folder: self.data.gateway().join("usage"),
+        };
+        let jobs = Jobs::new(Arc::clone(&market), settings, move |snapshot| {
+            if let Err(error) = gateway.publish(snapshot) {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the gateway refused a snapshot and keeps the one before");
+            }
+        });
+        jobs.run_once().await?;
+        jobs.spawn(&self.tracker, &self.stop);
+        let api_settings = ApiSettings {
+            requests_per_second: self.settings.control.requests_per_second,
+            specification_max_bytes: self.settings.specifications.max_bytes,
+        };
+        let router = api::router(Arc::clone(&market), self.clock.clone(), api_settings);
+        self.control.open(router, Arc::clone(&market));
+        Ok(market)
+    }
+
+    /// Opens the database, trying again until it answers or it is time to stop. The gateway serves meanwhile.
+    pub(crate) async fn wait_for_control_plane(&self) -> Option<Arc<Market>> {
+        let mut is_logged = false;
+        loop {
+            match self.open_control_plane().await {
+                Ok(market) => return Some(market),
+                Err(error) => {
+                    if !std::mem::replace(&mut is_logged, true) {
+                        tracing::error!(
+                            error = format!("{error:#}"),
+                            "the control plane cannot start yet; the gateway serves its last configuration"
+                        );
+                    }
+                }
+            }
+            self.stop.run_until_cancelled(tokio::time::sleep(RETRY)).await?;
+        }
+    }
+
+    /// Waits until the gateway serves everything that has been committed.
+    pub(crate) async fn wait_for_config(&self, market: &Market) -> anyhow::Result<()> {
+        let wanted = market.config_version().await?;
+        while self.gateway.status().config_number.unwrap_or(0) < wanted {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+
+    /// Where the control API is served.
+    pub(crate) const fn control_address(&self) -> SocketAddr {
+        self.control_address
+    }
+
+    /// Where APIs are called.
+    pub(crate) fn gateway_address(&self) -> SocketAddr {
+        self.gateway.local_addr()
+    }
+
+    /// The data folder.
+    pub(crate) fn data(&self) -> &DataDir {
+        &self.data
+    }
+
+    /// Where tasks that end with the installation are started.
+    pub(crate) const fn tasks(&self) -> (&TaskTracker, &CancellationToken) {
+        (&self.tracker, &self.stop)
+    }
+
+    /// Stops accepting, finishes what is in flight, counts the last usage, and ends.
+    pub(crate) async fn shut_down(self) -> anyhow::Result<()> {
+        tracing::info!("stopping: calls in flight are finished");
+        let grace = Duration::from_secs(self.settings.gateway.drain_seconds);
+        self.control.drain();
+        let gateway = Arc::clone(&self.gateway);
+        let drained = tokio::task::spawn_blocking(move || gateway.shut_down(grace));
+        drained.await.context("the gateway could not be drained")?;
+        self.stop.cancel();
+        self.tracker.close();
+        if tokio::time::timeout(grace, self.tracker.wait()).await.is_err() {
+            tracing::warn!("some tasks did not end in time");
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    fn market_settings(&self) -> MarketSettings {
+        let public_url = self.settings.gateway.public_url.clone();
+        MarketSettings {
+            addresses: AddressPolicy::allowing(self.settings.network.allowed_ranges.clone()),
+            specification_hosts: self.settings.specifications.allowed_hosts.clone(),
+            specification_max_bytes: self.settings.specifications.max_bytes,
+            token_seconds: self.settings.control.token_seconds,
+            gateway_url: public_url.unwrap_or_else(|| format!("http://{}", self.gateway_address())),
+        }
+    }
+}
+
+fn gateway_settings(settings: &Settings, data: &DataDir) -> GatewaySettings {
+    let defaults = GatewaySettings::default();
+    GatewaySettings {
+        listen: settings.gateway.listen,
+        workers: settings.gateway.workers.unwrap_or(defaults.workers),
+        state_dir: data.gateway(),
+        address_policy: AddressPolicy::allowing(settings.network.allowed_ranges.clone()),
+        trusted_proxies: settings.gateway.trusted_proxies.clone(),
+        max_connections: settings.gateway.max_connections,
+        ..defaults
+    }
+}

@@ -1,0 +1,15 @@
+//! The only reader of configuration files and the environment.
+
+#![expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+
+mod data_dir;
+mod settings;
+
+pub use data_dir::{DataDir, DataDirError};
+pub use settings::{
+    ConfigError, Control, DatabaseSettings, Gateway, Log, LogFormat, LogLevel, NetworkSettings,
+    Secret, Settings, Specifications,
+};
+
+/// Every setting with its default and a line of explanation.
+pub const DEFAULT_FILE: &str = include_str!("../../../config/default.yaml");

@@ -1,0 +1,340 @@
+//! The settings, as one typed tree.
+
+use std::{
+    fmt, fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use model::Network;
+use serde::{Deserialize, Deserializer};
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Settings {
+    /// Where everything that is kept on this machine lives.
+    pub data_dir: PathBuf,
+    /// File with the master key.
+    pub master_key_file: Option<PathBuf>,
+    /// The database.
+    pub database: DatabaseSettings,
+    /// The control API.
+    pub control: Control,
+    /// The gateway.
+    pub gateway: Gateway,
+    /// What may be connected to.
+    pub network: NetworkSettings,
+    /// Specifications.
+    pub specifications: Specifications,
+    /// The log.
+    pub log: Log,
+}
+
+/// The database.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct DatabaseSettings {
+    /// Where it is; SQLite in the data folder when absent.
+    pub url: Option<Secret>,
+}
+
+/// The control API.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Control {
+    /// Where it is served.
+    pub listen: SocketAddr,
+    /// Requests per second of one caller.
+    pub requests_per_second: u32,
+    /// How long an access token is good, in seconds.
+    pub token_seconds: u32,
+}
+
+/// The gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Gateway {
+    /// Where APIs are called.
+    pub listen: SocketAddr,
+    /// Where it is reached from outside.
+    pub public_url: Option<String>,
+    /// Threads that carry calls.
+    pub workers: Option<usize>,
+    /// Proxies whose forwarding headers are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// The most client connections at once.
+    pub max_connections: usize,
+    /// How long calls in flight may take to end, in seconds.
+    pub drain_seconds: u64,
+}
+
+/// What may be connected to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct NetworkSettings {
+    /// Special ranges that are allowed.
+    pub allowed_ranges: Vec<Network>,
+}
+
+/// Specifications.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Specifications {
+    /// Hosts that they may be fetched from.
+    pub allowed_hosts: Vec<String>,
+    /// The largest one, in bytes.
+    pub max_bytes: usize,
+}
+
+/// The log.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Log {
+    /// How lines look.
+    pub format: LogFormat,
+    /// What is logged.
+    pub level: LogLevel,
+}
+
+/// How lines of the log look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the usual names")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// A text that is not shown. `${env:NAME}` and `${file:PATH}` stand for other texts.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The file is not well-formed or has an unknown setting.
+    #[error("{path}: {message}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        message: String,
+    },
+    /// Values that do not go together or are out of range, all of them.
+    #[error("the configuration has mistakes:\n{}", .0.join("\n"))]
+    Values(Vec<String>),
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("caduceus-data"),
+            master_key_file: None,
+            database: DatabaseSettings::default(),
+            control: Control::default(),
+            gateway: Gateway::default(),
+            network: NetworkSettings::default(),
+            specifications: Specifications::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            requests_per_second: 50,
+            token_seconds: 3_600,
+        }
+    }
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 8080)),
+            public_url: None,
+            workers: None,
+            trusted_proxies: Vec::new(),
+            max_connections: 20_000,
+            drain_seconds: 20,
+        }
+    }
+}
+
+impl Default for Specifications {
+    fn default() -> Self {
+        Self { allowed_hosts: Vec::new(), max_bytes: 10 * 1024 * 1024 }
+    }
+}
+
+impl Settings {
+    /// Reads a file, and then the variables `CADUCEUS_DATABASE_URL` and `CADUCEUS_DATA_DIR` over it.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let mut settings = match path {
+            None => Self::default(),
+            Some(path) => {
+                let text = fs::read_to_string(path)
+                    .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+                Self::parse(&text)
+                    .map_err(|message| ConfigError::Parse { path: path.to_owned(), message })?
+            }
+        };
+        if let Ok(url) = std::env::var("CADUCEUS_DATABASE_URL") {
+            settings.database.url = Some(Secret(url));
+        }
+        if let Ok(dir) = std::env::var("CADUCEUS_DATA_DIR") {
+            settings.data_dir = PathBuf::from(dir);
+        }
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        serde_saphyr::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// Refuses values that are out of range or do not go together; all mistakes are reported together.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut mistakes = Vec::new();
+        let mut require = |holds: bool, mistake: &str| {
+            if !holds {
+                mistakes.push(mistake.to_owned());
+            }
+        };
+        require(
+            self.control.listen.port() == 0
+                || self.control.listen.port() != self.gateway.listen.port(),
+            "control.listen and gateway.listen must have different ports",
+        );
+        require(
+            (60..=3_600).contains(&self.control.token_seconds),
+            "control.tokenSeconds must be 60 to 3600",
+        );
+        require(
+            self.control.requests_per_second > 0,
+            "control.requestsPerSecond must be at least 1",
+        );
+        require(self.gateway.workers != Some(0), "gateway.workers must be at least 1");
+        require(self.gateway.max_connections > 0, "gateway.maxConnections must be at least 1");
+        require(
+            (1_024..=100 * 1024 * 1024).contains(&self.specifications.max_bytes),
+            "specifications.maxBytes must be 1024 to 104857600",
+        );
+        let is_known = self.database.url.as_ref().is_none_or(|url| {
+            ["sqlite:", "postgres:", "postgresql:"]
+                .iter()
+                .any(|scheme| url.expose().starts_with(scheme))
+        });
+        require(is_known, "database.url must begin with sqlite: or postgres:");
+        if mistakes.is_empty() { Ok(()) } else { Err(ConfigError::Values(mistakes)) }
+    }
+}
+
+impl Secret {
+    /// A secret that is already known.
+    pub const fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    fn resolve(text: &str) -> Result<String, String> {
+        let Some(reference) = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'))
+        else {
+            return Ok(text.to_owned());
+        };
+        match reference.split_once(':') {
+            Some(("env", name)) => std::env::var(name).map_err(|error| {
+                format!("the variable {name} of the environment cannot be used: {error}")
+            }),
+            Some(("file", path)) => fs::read_to_string(path)
+                .map(|content| content.trim_end().to_owned())
+                .map_err(|error| format!("the file {path} cannot be read: {error}")),
+            _ => Err("a reference must be ${env:NAME} or ${file:PATH}".to_owned()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::resolve(&text).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DEFAULT_FILE;
+
+    #[test]
+    fn the_documented_defaults_are_the_defaults() {
+        assert_eq!(Settings::parse(DEFAULT_FILE).unwrap(), Settings::default());
+        assert_eq!(Settings::parse("").unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn an_unknown_setting_is_an_error_with_its_place() {
+        let error = Settings::parse("gateway:\n  lisen: 0.0.0.0:80\n").unwrap_err();
+        assert!(error.contains("lisen") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_together() {
+        let text = "control: { tokenSeconds: 5 }\ngateway: { workers: 0 }\n";
+        let error = Settings::parse(text).unwrap().check().unwrap_err().to_string();
+        assert!(error.contains("tokenSeconds") && error.contains("workers"), "{error}");
+    }
+
+    #[test]
+    fn secrets_are_read_from_files_and_never_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("url");
+        fs::write(&path, "postgres://caduceus:hush@db/caduceus\n").unwrap();
+        let text = format!("database: {{ url: \"${{file:{}}}\" }}", path.display());
+        let settings = Settings::parse(&text).unwrap();
+        assert_eq!(
+            settings.database.url.as_ref().map(Secret::expose),
+            Some("postgres://caduceus:hush@db/caduceus")
+        );
+        assert!(!format!("{settings:?}").contains("hush"));
+    }
+}

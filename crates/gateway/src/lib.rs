@@ -1,0 +1,29 @@
+//! The data plane: carries calls from applications to the targets behind the APIs.
+//!
+//! It decides by an immutable snapshot and needs no database. Each worker is a thread with its own event loop, its own
+//! listener on the shared port, its own connections to targets and its own usage journal; workers share only the
+//! compiled snapshot and atomic counters. The journey of a call is in `call`, one stage per file in `stages`.
+
+#![warn(clippy::indexing_slicing)]
+
+mod balance;
+mod body;
+mod call;
+mod connection;
+mod gateway;
+mod headers;
+mod limits;
+mod metrics;
+mod path;
+mod random;
+mod rejection;
+mod settings;
+mod stages;
+mod supervisor;
+mod table;
+mod usage;
+mod worker;
+
+pub use gateway::{Gateway, GatewayStatus, StartError};
+pub use settings::{CredentialKey, GatewayKeys, GatewaySettings};
+pub use table::PublishError;

@@ -1,0 +1,14 @@
+//! Counting calls against limits.
+//!
+//! Counters live outside the snapshot, under a key that says what is counted for whom, so that they survive a new
+//! snapshot as long as the limit stays the same.
+
+mod failures;
+mod quota;
+mod rate;
+mod registry;
+
+pub(crate) use failures::Failures;
+pub(crate) use quota::QuotaCounter;
+pub(crate) use rate::Rate;
+pub(crate) use registry::{Cell, CounterKey, Counters};

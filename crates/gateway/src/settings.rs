@@ -1,0 +1,110 @@
+//! What an operator decides about a gateway, and the keys it works with.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use model::{AddressPolicy, Network};
+use zeroize::Zeroizing;
+
+/// What an operator decides about a gateway.
+#[derive(Debug, Clone)]
+pub struct GatewaySettings {
+    /// Where calls are accepted; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// How many threads carry calls, at least 1. Each has its own connections and shares only decisions.
+    pub workers: usize,
+    /// Where the last good snapshot and the usage journals are kept.
+    pub state_dir: PathBuf,
+    /// Which addresses targets may have.
+    pub address_policy: AddressPolicy,
+    /// Proxies in front of the gateway whose `Forwarded` and `X-Forwarded-*` are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// The largest request head, in bytes.
+    pub max_header_bytes: usize,
+    /// The most header fields of a request.
+    pub max_headers: usize,
+    /// How long a client may take to send a head.
+    pub header_timeout: Duration,
+    /// How long a connection may be idle between calls.
+    pub idle_timeout: Duration,
+    /// The most client connections at once, over all workers.
+    pub max_connections: usize,
+    /// How long connecting to a target may take.
+    pub connect_timeout: Duration,
+    /// The most idle connections that a worker keeps to one target.
+    pub max_idle_upstream: usize,
+    /// How long an idle connection to a target is kept.
+    pub upstream_idle_timeout: Duration,
+    /// How many wrong credentials a client address may present in a minute before it is told to wait.
+    pub failed_credentials_per_minute: u32,
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            state_dir: PathBuf::from("gateway"),
+            address_policy: AddressPolicy::default(),
+            trusted_proxies: Vec::new(),
+            max_header_bytes: 32 << 10,
+            max_headers: 100,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            max_connections: 20_000,
+            connect_timeout: Duration::from_secs(3),
+            max_idle_upstream: 128,
+            upstream_idle_timeout: Duration::from_secs(30),
+            failed_credentials_per_minute: 30,
+        }
+    }
+}
+
+/// The keys of a gateway. `Debug` shows none of them.
+#[derive(Debug, Clone)]
+pub struct GatewayKeys {
+    /// Under which API keys are hashed; the same as where credentials are made.
+    pub credential_key: CredentialKey,
+    /// Encrypts the snapshot on disk.
+    pub state_key: journal::Key,
+    /// Encrypts the usage journals.
+    pub usage_key: journal::Key,
+}
+
+/// The key of the keyed hash (HMAC-SHA-256) of API keys.
+#[derive(Clone)]
+pub struct CredentialKey(Zeroizing<[u8; 32]>);
+
+impl CredentialKey {
+    /// A key from its bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The key in the form in which it hashes.
+    pub(crate) fn hasher(&self) -> aws_lc_rs::hmac::Key {
+        aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, self.0.as_slice())
+    }
+
+    /// The digest under which the credential `secret` is known.
+    pub fn digest(&self, secret: &str) -> model::CredentialDigest {
+        digest(&self.hasher(), secret.as_bytes())
+    }
+}
+
+impl std::fmt::Debug for CredentialKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("CredentialKey")
+    }
+}
+
+/// The digest of `secret` under a prepared key.
+pub(crate) fn digest(key: &aws_lc_rs::hmac::Key, secret: &[u8]) -> model::CredentialDigest {
+    let tag = aws_lc_rs::hmac::sign(key, secret);
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(tag.as_ref());
+    model::CredentialDigest(bytes)
+}

@@ -1,0 +1,303 @@
+//! Stage 6: to a target and back.
+//!
+//! A call is tried again only while that is safe: when nothing of it was sent, or when its method is idempotent, its
+//! body can be repeated and no answer has begun.
+
+use std::{
+    future::{Future as _, poll_fn},
+    pin::pin,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header::HOST, uri::PathAndQuery,
+};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+
+use super::{Recorder, route::Routed};
+use crate::{
+    balance::{ConnectError, Target, UpstreamConnection, connect},
+    body::{BodyTrouble, BodyWatch, RequestBody},
+    metrics::UpstreamFault,
+    rejection::Rejection,
+    table::Deployment,
+    worker::Worker,
+};
+
+/// Bodies up to this size are kept when that makes a call repeatable.
+const REPEATABLE_BYTES: u64 = 64 << 10;
+/// When no target is healthy and no check says when to ask again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// A request on its way to whichever target takes it.
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    pub(crate) path: Box<str>,
+    /// The target of the client's request, when it can be passed on as it is.
+    pub(crate) original: Option<PathAndQuery>,
+    pub(crate) query: Option<Box<str>>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: RequestBody,
+}
+
+/// An answer whose body is still to come.
+pub(crate) struct Answered {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) connection: Box<UpstreamConnection>,
+}
+
+/// How an attempt failed.
+enum Failure {
+    /// The connection was closed before anything was sent; the request is whole.
+    Unsent(Box<Request<RequestBody>>),
+    /// The connection broke, or what came over it is no answer.
+    Broken,
+    Timeout,
+}
+
+impl Outgoing {
+    /// A request for the deployment's targets, with the route's prefix taken off when it says so.
+    pub(crate) fn new(
+        deployment: &Deployment,
+        routed: Routed,
+        method: Method,
+        uri: &Uri,
+        headers: HeaderMap,
+        body: RequestBody,
+    ) -> Self {
+        let stripped = deployment.strip_prefix && deployment.prefix_length > 0;
+        let path = if stripped {
+            match routed.path.get(deployment.prefix_length..) {
+                Some(rest) if rest.starts_with('/') => rest.into(),
+                _ => "/".into(),
+            }
+        } else {
+            routed.path
+        };
+        let unchanged = !stripped && !routed.rewritten;
+        let original = if unchanged { uri.path_and_query().cloned() } else { None };
+        let query = uri.query().map(Into::into);
+        Self { method, path, original, query, headers, body }
+    }
+
+    /// Whether the call may be made twice.
+    fn is_repeatable(&self) -> bool {
+        self.method.is_idempotent() && !matches!(self.body, RequestBody::Streamed { .. })
+    }
+
+    /// The request for one target. The body is handed over.
+    fn request(
+        &mut self,
+        target: &Target,
+        headers: HeaderMap,
+    ) -> Result<Request<RequestBody>, Rejection> {
+        let path = match &self.original {
+            Some(original) if target.url.base_path().is_empty() => original.clone(),
+            _ => self.join(target.url.base_path())?,
+        };
+        let body = match self.body.repeat() {
+            Some(body) => body,
+            None => std::mem::replace(&mut self.body, RequestBody::Empty),
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = Uri::from(path);
+        *request.version_mut() = Version::HTTP_11;
+        *request.headers_mut() = headers;
+        request.headers_mut().insert(HOST, target.authority.clone());
+        Ok(request)
+    }
+
+    fn join(&self, base: &str) -> Result<PathAndQuery, Rejection> {
+        let query = self.query.as_deref();
+        let length = base.len() + self.path.len() + query.map_or(0, |query| query.len() + 1);
+        let mut text = BytesMut::with_capacity(length);
+        text.extend_from_slice(base.as_bytes());
+        text.extend_from_slice(self.path.as_bytes());
+        if let Some(query) = query {
+            text.extend_from_slice(b"?");
+            text.extend_from_slice(query.as_bytes());
+        }
+        PathAndQuery::from_maybe_shared(text.freeze()).map_err(|_invalid| Rejection::AmbiguousPath)
+    }
+}
+
+/// Makes the body ready to be sent: kept whole when that makes the call repeatable, otherwise streamed.
+pub(crate) async fn take_body(
+    deployment: &Deployment,
+    method: &Method,
+    incoming: Incoming,
+    recorder: &mut Recorder,
+) -> Result<RequestBody, Rejection> {
+    if incoming.is_end_stream() {
+        return Ok(RequestBody::Empty);
+    }
+    let watch = BodyWatch::new(deployment.max_body_bytes);
+    recorder.request_body = Some(Rc::clone(&watch));
+    let length = incoming.size_hint().exact();
+    let worth_keeping = deployment.upstream.retries > 0
+        && method.is_idempotent()
+        && length.is_some_and(|length| length <= REPEATABLE_BYTES);
+    if !worth_keeping {
+        return Ok(RequestBody::Streamed { incoming, watch });
+    }
+    let whole = whole(incoming, &watch).await.map_err(|trouble| refuse(trouble, deployment))?;
+    Ok(RequestBody::Whole(Some(whole)))
+}
+
+async fn whole(mut incoming: Incoming, watch: &BodyWatch) -> Result<Bytes, BodyTrouble> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|_error| BodyTrouble::Incomplete)?;
+        if let Ok(data) = frame.into_data() {
+            watch.count(data.len())?;
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok(bytes.freeze())
+}
+
+fn refuse(trouble: BodyTrouble, deployment: &Deployment) -> Rejection {
+    match trouble {
+        BodyTrouble::TooLarge => Rejection::BodyTooLarge { max_bytes: deployment.max_body_bytes },
+        BodyTrouble::Incomplete => Rejection::BodyIncomplete,
+    }
+}
+
+/// Sends the request to a target, and to another one while that is safe and allowed.
+pub(crate) async fn forward(
+    worker: &Worker,
+    deployment: &Deployment,
+    mut outgoing: Outgoing,
+    recorder: &mut Recorder,
+    deadline: u64,
+) -> Result<Answered, Rejection> {
+    let mut tried: Vec<Arc<Target>> = Vec::new();
+    let mut retries = deployment.upstream.retries;
+    loop {
+        let now = worker.now();
+        if now >= deadline {
+            return Err(fail(deployment, UpstreamFault::Timeout));
+        }
+        let Ok(target) = deployment.upstream.choose(&tried, now) else {
+            return Err(fail(deployment, UpstreamFault::NoneHealthy));
+        };
+        let mut connection = match reach(worker, target, deadline - now).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                target.failed(worker.now());
+                let rejection = fail(deployment, error.into());
+                if retries == 0 {
+                    return Err(rejection);
+                }
+                retries -= 1;
+                tried.push(Arc::clone(target));
+                continue;
+            }
+        };
+        // The fields are needed again only if the call may be repeated.
+        let again = retries > 0 && outgoing.is_repeatable();
+        let headers =
+            if again { outgoing.headers.clone() } else { std::mem::take(&mut outgoing.headers) };
+        let request = outgoing.request(target, headers)?;
+        worker.usage.end_of_turn().await;
+        let began = worker.now();
+        let outcome = exchange(worker, &mut connection, request, deadline).await;
+        recorder.add_upstream_nanos(worker.now().saturating_sub(began));
+        match outcome {
+            Ok(response) => {
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    return Err(fail(deployment, UpstreamFault::Broken));
+                }
+                target.succeeded();
+                return Ok(Answered { response, connection });
+            }
+            Err(Failure::Unsent(request)) if connection.reused => {
+                // The target closed an idle connection, which is its right and costs nobody a retry.
+                let (parts, body) = request.into_parts();
+                (outgoing.headers, outgoing.body) = (parts.headers, body);
+            }
+            Err(Failure::Timeout) => {
+                target.failed(worker.now());
+                return Err(fail(deployment, UpstreamFault::Timeout));
+            }
+            Err(Failure::Broken | Failure::Unsent(_)) => {
+                let trouble = recorder.request_body.as_ref().and_then(|watch| watch.trouble.get());
+                if let Some(trouble) = trouble {
+                    return Err(refuse(trouble, deployment));
+                }
+                target.failed(worker.now());
+                let rejection = fail(deployment, UpstreamFault::Broken);
+                if !again {
+                    return Err(rejection);
+                }
+                retries -= 1;
+                tried.push(Arc::clone(target));
+            }
+        }
+    }
+}
+
+/// An idle connection to the target, or a new one.
+async fn reach(
+    worker: &Worker,
+    target: &Arc<Target>,
+    left: u64,
+) -> Result<Box<UpstreamConnection>, ConnectError> {
+    if let Some(connection) = worker.pool.take(target) {
+        return Ok(connection);
+    }
+    let settings = &worker.shared.settings;
+    let patience = settings.connect_timeout.min(Duration::from_nanos(left));
+    // Rare, and large for a future that every call carries with it.
+    Box::pin(connect(target, &settings.address_policy, patience, worker.now())).await
+}
+
+/// Sends a request and waits for the head of its answer.
+async fn exchange(
+    worker: &Worker,
+    connection: &mut UpstreamConnection,
+    request: Request<RequestBody>,
+    deadline: u64,
+) -> Result<Response<Incoming>, Failure> {
+    let mut answer = pin!(connection.sender.try_send_request(request));
+    poll_fn(|context| match connection.drive(context, |context| answer.as_mut().poll(context)) {
+        Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+        Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
+            Some(request) => Failure::Unsent(Box::new(request)),
+            None => Failure::Broken,
+        })),
+        Poll::Pending if worker.coarse_now() >= deadline => Poll::Ready(Err(Failure::Timeout)),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
+/// Counts a failed attempt and says what the caller is told if it was the last.
+fn fail(deployment: &Deployment, fault: UpstreamFault) -> Rejection {
+    deployment.metrics.count_failure(fault);
+    match fault {
+        UpstreamFault::Connect | UpstreamFault::Refused => Rejection::UpstreamUnreachable,
+        UpstreamFault::Broken => Rejection::UpstreamFailed,
+        UpstreamFault::Timeout => Rejection::UpstreamTimeout,
+        UpstreamFault::NoneHealthy => Rejection::NoHealthyTarget {
+            retry_after: deployment.upstream.health_check.as_ref().map_or(RETRY_AFTER, |check| {
+                Duration::from_millis(u64::from(check.interval_ms) * u64::from(check.healthy_after))
+            }),
+        },
+    }
+}
+
+impl From<ConnectError> for UpstreamFault {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Unreachable => Self::Connect,
+            ConnectError::Forbidden => Self::Refused,
+        }
+    }
+}

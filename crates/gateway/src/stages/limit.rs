@@ -1,0 +1,254 @@
+//! Stage 4: limits of the deployment and of the plan, and the quota.
+//!
+//! A call that is refused costs nothing: what was counted before the limit that refused it is given back.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use jiff::Timestamp;
+use model::LimitScope;
+
+use super::identify::Caller;
+use crate::{
+    limits::{Cell, Rate},
+    rejection::{Rejection, seconds_up},
+    table::{Agreement, Deployment, PreparedAmount, PreparedLimit},
+    worker::Shared,
+};
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const STANDING: HeaderName = HeaderName::from_static("ratelimit");
+const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// A call in flight that is counted against a limit of calls at once, until dropped.
+pub(crate) struct Permit(Arc<Cell>);
+
+/// Where the caller stands, for the headers of the answer.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    text: BytesMut,
+    tightest: Option<Count>,
+}
+
+/// The numbers of one limit.
+#[derive(Debug, Clone, Copy)]
+struct Count {
+    limit: u64,
+    remaining: u64,
+    reset: u64,
+}
+
+/// What has been counted so far.
+#[derive(Default)]
+struct Counted {
+    rates: Vec<(Rate, Arc<Cell>)>,
+    permits: Vec<Permit>,
+}
+
+/// Counts a call against all limits; the standing says where the caller is, also after a refusal.
+pub(crate) fn limit(
+    shared: &Shared,
+    deployment: &Deployment,
+    agreement: &Agreement,
+    caller: &Caller,
+    now: u64,
+    at: Timestamp,
+    standing: &mut Standing,
+) -> Result<Vec<Permit>, Rejection> {
+    let mut counted = Counted::default();
+    let all = deployment.limits.entries.iter().chain(&agreement.limits.entries);
+    let outcome = all.map(|limit| {
+        let subject = match limit.per {
+            LimitScope::Tenant => caller.tenant.bits(),
+            LimitScope::Application => caller.application.bits(),
+            LimitScope::Credential => caller.credential.bits(),
+            LimitScope::Route => deployment.id.bits(),
+        };
+        let cell = shared.counters.cell(limit.key(subject), now);
+        counted.count(limit, cell, now, standing)
+    });
+    let outcome: Result<(), Rejection> = outcome.collect();
+    let outcome = outcome.and_then(|()| match &agreement.quota {
+        None => Ok(()),
+        Some((quota, counter)) => match counter.take(*quota, at) {
+            Ok(left) => {
+                let reset = seconds_up(left.reset);
+                standing.add(
+                    "quota",
+                    Count { limit: quota.requests, remaining: left.remaining, reset },
+                );
+                Ok(())
+            }
+            Err(retry_after) => {
+                let reset = seconds_up(retry_after);
+                standing.replace("quota", Count { limit: quota.requests, remaining: 0, reset });
+                Err(Rejection::QuotaExceeded { retry_after })
+            }
+        },
+    });
+    match outcome {
+        Ok(()) => Ok(counted.permits),
+        Err(rejection) => {
+            counted.rates.iter().for_each(|(rate, cell)| rate.give_back(&cell.arrival));
+            Err(rejection)
+        }
+    }
+}
+
+impl Counted {
+    fn count(
+        &mut self,
+        limit: &PreparedLimit,
+        cell: Arc<Cell>,
+        now: u64,
+        standing: &mut Standing,
+    ) -> Result<(), Rejection> {
+        match limit.amount {
+            PreparedAmount::Rate(rate) => match rate.take(&cell.arrival, now) {
+                Ok(left) => {
+                    let reset = seconds_up(left.reset);
+                    let limit_of = u64::from(rate.requests);
+                    let count = Count { limit: limit_of, remaining: left.remaining, reset };
+                    standing.add(&limit.name, count);
+                    self.rates.push((rate, cell));
+                    Ok(())
+                }
+                Err(retry_after) => {
+                    let reset = seconds_up(retry_after).max(1);
+                    let count = Count { limit: u64::from(rate.requests), remaining: 0, reset };
+                    standing.replace(&limit.name, count);
+                    Err(Rejection::RateLimited { limit: limit.name.clone(), retry_after })
+                }
+            },
+            PreparedAmount::Concurrent(most) => match Permit::take(cell, most) {
+                Some(permit) => {
+                    self.permits.push(permit);
+                    Ok(())
+                }
+                None => Err(Rejection::TooManyConcurrent { limit: limit.name.clone() }),
+            },
+        }
+    }
+}
+
+impl Permit {
+    fn take(cell: Arc<Cell>, most: u32) -> Option<Self> {
+        let taken = cell.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |calls| {
+            (calls < most).then_some(calls + 1)
+        });
+        // Made only when it was taken: one that is dropped gives a place back.
+        taken.is_ok().then(|| Self(cell))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Standing {
+    fn add(&mut self, name: &str, count: Count) {
+        if !self.text.is_empty() {
+            self.text.extend_from_slice(b", ");
+        }
+        self.text.reserve(64);
+        self.text.extend_from_slice(b"\"");
+        self.text.extend_from_slice(name.as_bytes());
+        self.text.extend_from_slice(b"\";r=");
+        push_number(&mut self.text, count.remaining);
+        self.text.extend_from_slice(b";t=");
+        push_number(&mut self.text, count.reset);
+        // The tightest is the one with the smallest share left.
+        let tighter = self.tightest.is_none_or(|known| {
+            u128::from(count.remaining) * u128::from(known.limit)
+                < u128::from(known.remaining) * u128::from(count.limit)
+        });
+        if tighter {
+            self.tightest = Some(count);
+        }
+    }
+
+    /// After a refusal only the limit that refused matters.
+    fn replace(&mut self, name: &str, count: Count) {
+        *self = Self::default();
+        self.add(name, count);
+    }
+
+    /// Puts the standing and the policies into the headers of an answer.
+    pub(crate) fn insert(
+        self,
+        headers: &mut HeaderMap,
+        deployment: &Deployment,
+        agreement: Option<&Agreement>,
+    ) {
+        let policies = [
+            deployment.limits.policy.as_ref(),
+            agreement.and_then(|agreement| agreement.limits.policy.as_ref()),
+        ];
+        let mut policies = policies.into_iter().flatten().cloned();
+        if let Some(policy) = policies.next() {
+            headers.insert(POLICY, policy);
+        }
+        for policy in policies {
+            headers.append(POLICY, policy);
+        }
+        let Some(Count { limit, remaining, reset }) = self.tightest else { return };
+        insert_text(headers, STANDING, self.text.freeze());
+        // One piece of memory for three numbers.
+        let mut text = BytesMut::with_capacity(64);
+        for (name, number) in [(X_LIMIT, limit), (X_REMAINING, remaining), (X_RESET, reset)] {
+            push_number(&mut text, number);
+            insert_text(headers, name, text.split().freeze());
+        }
+    }
+}
+
+fn insert_text(headers: &mut HeaderMap, name: HeaderName, text: Bytes) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(text) {
+        headers.insert(name, value);
+    }
+}
+
+fn push_number(text: &mut BytesMut, number: u64) {
+    let mut digits = [0; 20];
+    let mut rest = number;
+    let mut used = 0;
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+        rest /= 10;
+        used += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        let mut text = BytesMut::new();
+        for number in [0, 7, 10, 1_234_567, u64::MAX] {
+            text.clear();
+            push_number(&mut text, number);
+            assert_eq!(text, number.to_string());
+        }
+    }
+
+    #[test]
+    fn the_tightest_limit_is_the_one_with_the_smallest_share_left() {
+        let mut standing = Standing::default();
+        standing.add("a", Count { limit: 10, remaining: 5, reset: 1 });
+        standing.add("b", Count { limit: 1_000, remaining: 20, reset: 2 });
+        standing.add("c", Count { limit: 4, remaining: 3, reset: 3 });
+        assert_eq!(standing.tightest.map(|count| count.limit), Some(1_000));
+        assert_eq!(standing.text, "\"a\";r=5;t=1, \"b\";r=20;t=2, \"c\";r=3;t=3");
+    }
+}

@@ -1,0 +1,230 @@
+//! A worker: one thread that accepts connections and carries their calls.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::{ArcSwapOption, Cache};
+use aws_lc_rs::hmac;
+use model::Clock;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    balance::Pool,
+    connection::{self, Command, Connections},
+    limits::{Counters, Failures},
+    metrics::Metrics,
+    random::RandomPool,
+    settings::GatewaySettings,
+    table::Table,
+    usage::UsageLog,
+};
+
+/// How finely deadlines are kept.
+const TICK: Duration = Duration::from_millis(20);
+/// Every so many ticks idle connections are looked for.
+const SWEEP_TICKS: u32 = 25;
+const SCRATCH: usize = 64 << 10;
+const BACKLOG: i32 = 4_096;
+
+/// The moment the process began to measure time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Epoch(Instant);
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub(crate) settings: GatewaySettings,
+    pub(crate) clock: Clock,
+    pub(crate) epoch: Epoch,
+    pub(crate) table: Arc<ArcSwapOption<Table>>,
+    pub(crate) counters: Counters,
+    pub(crate) failures: Failures,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) hasher: hmac::Key,
+    pub(crate) connections: AtomicUsize,
+    /// Cancelled when no more connections are to be accepted.
+    pub(crate) stopping: CancellationToken,
+    /// Cancelled when calls still in flight are to be cut off.
+    pub(crate) cutting: CancellationToken,
+}
+
+/// The current table, looked at without touching what other workers touch.
+type TableCache = Cache<Arc<ArcSwapOption<Table>>, Option<Arc<Table>>>;
+
+/// What one worker has for itself.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) connections: Connections,
+    pub(crate) pool: Pool,
+    pub(crate) usage: UsageLog,
+    pub(crate) random: RefCell<RandomPool>,
+    /// Where bytes from clients are looked at before they go on.
+    pub(crate) scratch: RefCell<Box<[u8]>>,
+    table: RefCell<TableCache>,
+    coarse_now: Cell<u64>,
+}
+
+impl Epoch {
+    pub(crate) const fn new(at: Instant) -> Self {
+        Self(at)
+    }
+
+    pub(crate) const fn instant(self) -> Instant {
+        self.0
+    }
+
+    /// Nanoseconds since the process began.
+    pub(crate) fn now(self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, usage: UsageLog) -> Self {
+        let settings = &shared.settings;
+        Self {
+            connections: Connections::default(),
+            pool: Pool::new(settings.max_idle_upstream, settings.upstream_idle_timeout),
+            usage,
+            random: RefCell::new(RandomPool::new()),
+            scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            table: RefCell::new(Cache::new(Arc::clone(&shared.table))),
+            coarse_now: Cell::new(shared.epoch.now()),
+            shared,
+        }
+    }
+
+    /// The time, exactly.
+    pub(crate) fn now(&self) -> u64 {
+        self.shared.epoch.now()
+    }
+
+    /// The time, as of the last tick.
+    pub(crate) fn coarse_now(&self) -> u64 {
+        self.coarse_now.get()
+    }
+
+    /// Looks something up in the current table.
+    pub(crate) fn with_table<T>(&self, look_up: impl FnOnce(Option<&Table>) -> T) -> T {
+        look_up(self.table.borrow_mut().load().as_deref())
+    }
+}
+
+/// Runs a worker until it is stopped and its calls have ended.
+pub(crate) fn run(worker: Worker, listener: std::net::TcpListener) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    runtime.block_on(serve(Rc::new(worker), listener))
+}
+
+async fn serve(worker: Rc<Worker>, listener: std::net::TcpListener) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let background = TaskTracker::new();
+    let writing = background.spawn_local({
+        let worker = Rc::clone(&worker);
+        async move { worker.usage.keep_writing().await }
+    });
+    let ticking = background.spawn_local(tick(Rc::clone(&worker)));
+
+    let served = TaskTracker::new();
+    let stopping = worker.shared.stopping.clone();
+    while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((stream, peer)) => accept(&worker, &served, stream, peer),
+            Err(error) => {
+                // Out of file descriptors, most likely: the next attempt would fail as well.
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot accept a connection"
+                );
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    served.close();
+    worker.connections.command_all(Command::Drain);
+    let cutting = worker.shared.cutting.clone();
+    if cutting.run_until_cancelled(served.wait()).await.is_none() {
+        worker.connections.command_all(Command::Abort);
+        // Cut off, they end by themselves.
+        let _ = timeout(Duration::from_secs(2), served.wait()).await;
+    }
+    writing.abort();
+    ticking.abort();
+    worker.usage.finish();
+    Ok(())
+}
+
+fn accept(worker: &Rc<Worker>, served: &TaskTracker, stream: TcpStream, peer: SocketAddr) {
+    let shared = &worker.shared;
+    let open = shared.connections.fetch_add(1, Ordering::Relaxed);
+    let place = Place(Arc::clone(shared));
+    if open >= shared.settings.max_connections {
+        shared.metrics.connections_refused.inc();
+        return;
+    }
+    // Without it small answers would wait for an acknowledgement; a client works either way.
+    let _ = stream.set_nodelay(true);
+    let serving = connection::serve(Rc::clone(worker), stream, peer);
+    served.spawn_local(async move {
+        serving.await;
+        drop(place);
+    });
+}
+
+/// A connection among those of the process, until dropped.
+struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Keeps the time, and everything that depends on it.
+async fn tick(worker: Rc<Worker>) {
+    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let header_timeout = nanos(worker.shared.settings.header_timeout);
+    let idle_timeout = nanos(worker.shared.settings.idle_timeout);
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut count = 0_u32;
+    loop {
+        ticks.tick().await;
+        let now = worker.now();
+        worker.coarse_now.set(now);
+        worker.connections.sweep_deadlines(now);
+        worker.usage.retry(now);
+        count = count.wrapping_add(1);
+        if count.is_multiple_of(SWEEP_TICKS) {
+            worker.connections.sweep_idle(now, header_timeout, idle_timeout);
+            worker.pool.sweep(now);
+        }
+    }
+}
+
+/// Opens a listener that shares its port with those of the other workers.
+pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,12 @@
+//! The gateway as clients and targets see it: real sockets on both sides.
+
+#![expect(clippy::unwrap_used, reason = "what fails in a test helper fails the test")]
+
+mod balance;
+mod framing;
+mod headers;
+mod identity;
+mod limits;
+mod restart;
+mod support;
+mod upstream;

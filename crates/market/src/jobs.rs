@@ -1,0 +1,250 @@
+//! Background work: the snapshot, the index, usage and housekeeping.
+//!
+//! Each job waits for a commit or a tick, and after a failure tries again at the next one. A failure is logged when it
+//! begins and when it is over, not in between.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use authz::Action;
+use jiff::SignedDuration;
+use model::{AuditEntry, AuditOutcome, EventKind, Snapshot, SubscriptionStatus, TenantId};
+use serde_json::{Value, json};
+use store::usage::Grain;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Market, MarketError, secrets::sha256_hex};
+
+/// What the jobs need to know about this machine.
+#[derive(Debug, Clone)]
+pub struct JobSettings {
+    /// Names this machine among others with the same database.
+    pub node: String,
+    /// Where the gateway's workers write usage.
+    pub usage_folder: PathBuf,
+}
+
+/// The jobs of one control plane.
+pub struct Jobs {
+    market: Arc<Market>,
+    settings: JobSettings,
+    publish: Box<dyn Fn(Snapshot) + Send + Sync>,
+}
+
+/// How long a commit of another replica may go unnoticed.
+const TICK: Duration = Duration::from_millis(500);
+const USAGE_TICK: Duration = Duration::from_secs(1);
+const HOUSEKEEPING_TICK: Duration = Duration::from_secs(30);
+const SIGNING_KEY_DAYS: i64 = 30;
+
+/// Whether a job is failing, so that each episode is logged once.
+struct Episode {
+    job: &'static str,
+    is_failing: bool,
+}
+
+impl Episode {
+    const fn of(job: &'static str) -> Self {
+        Self { job, is_failing: false }
+    }
+
+    fn note<T>(&mut self, result: Result<T, MarketError>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                if std::mem::take(&mut self.is_failing) {
+                    tracing::info!(job = self.job, "the job works again");
+                }
+                Some(value)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    let chain = error_chain(&error);
+                    tracing::error!(job = self.job, error = %chain, "the job fails and keeps trying");
+                }
+                None
+            }
+        }
+    }
+}
+
+impl Jobs {
+    /// The jobs; `publish` hands a new snapshot to the gateway.
+    pub fn new(
+        market: Arc<Market>,
+        settings: JobSettings,
+        publish: impl Fn(Snapshot) + Send + Sync + 'static,
+    ) -> Self {
+        Self { market, settings, publish: Box::new(publish) }
+    }
+
+    /// Publishes a snapshot and brings the index up to date once, before anything is served.
+    pub async fn run_once(&self) -> Result<(), MarketError> {
+        while self.market.count_usage(&self.settings.node, &self.settings.usage_folder).await? {}
+        (self.publish)(self.market.compile_snapshot().await?);
+        self.market.follow_catalogue().await
+    }
+
+    /// Starts the jobs; they end when `stop` is cancelled.
+    pub fn spawn(self, tracker: &TaskTracker, stop: &CancellationToken) {
+        let jobs = Arc::new(self);
+        tracker.spawn(Arc::clone(&jobs).keep_snapshot(stop.clone()));
+        tracker.spawn(Arc::clone(&jobs).keep_catalogue(stop.clone()));
+        tracker.spawn(Arc::clone(&jobs).keep_usage(stop.clone()));
+        tracker.spawn(jobs.keep_house(stop.clone()));
+    }
+
+    async fn keep_snapshot(self: Arc<Self>, stop: CancellationToken) {
+        let mut episode = Episode::of("snapshot");
+        let mut published = 0;
+        while self.wait_for_commit(&stop).await {
+            let Some(last) = episode.note(self.market.last_event().await) else { continue };
+            if last <= published {
+                continue;
+            }
+            if let Some(snapshot) = episode.note(self.market.compile_snapshot().await) {
+                published = snapshot.number;
+                (self.publish)(snapshot);
+            }
+        }
+    }
+
+    async fn keep_catalogue(self: Arc<Self>, stop: CancellationToken) {
+        let mut episode = Episode::of("catalogue index");
+        while self.wait_for_commit(&stop).await {
+            episode.note(self.market.follow_catalogue().await);
+        }
+    }
+
+    async fn keep_usage(self: Arc<Self>, stop: CancellationToken) {
+        let mut episode = Episode::of("usage");
+        loop {
+            let counted = self.market.count_usage(&self.settings.node, &self.settings.usage_folder);
+            let is_more = episode.note(counted.await).unwrap_or(false);
+            if stop.is_cancelled() && !is_more {
+                return;
+            }
+            if !is_more {
+                stop.run_until_cancelled(tokio::time::sleep(USAGE_TICK)).await;
+            }
+        }
+    }
+
+    async fn keep_house(self: Arc<Self>, stop: CancellationToken) {
+        let mut episode = Episode::of("housekeeping");
+        loop {
+            episode.note(self.market.keep_house().await);
+            if stop.run_until_cancelled(tokio::time::sleep(HOUSEKEEPING_TICK)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next commit or tick; false when it is time to stop.
+    async fn wait_for_commit(&self, stop: &CancellationToken) -> bool {
+        let commit = tokio::time::timeout(TICK, self.market.committed.notified());
+        stop.run_until_cancelled(commit).await.is_some()
+    }
+}
+
+impl Market {
+    /// Ends what has expired and forgets what is no longer needed.
+    async fn keep_house(&self) -> Result<(), MarketError> {
+        self.expire_subscriptions().await?;
+        self.renew_signing_key().await?;
+        let now = self.clock.now();
+        let mut tx = self.db.begin().await?;
+        let settings = self.installation().await?;
+        store::session::prune(&mut tx, now - SignedDuration::from_hours(24)).await?;
+        store::idempotency::prune(&mut tx, now - SignedDuration::from_hours(24)).await?;
+        // A token lives for an hour at most; its key is published for a day longer.
+        store::signing_key::prune(&mut tx, now - SignedDuration::from_hours(25)).await?;
+        store::usage::prune(&mut tx, Grain::Minute, now - SignedDuration::from_hours(48)).await?;
+        let kept = SignedDuration::from_hours(24 * i64::from(settings.usage_retention_days));
+        store::usage::prune(&mut tx, Grain::Hour, now - kept).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    async fn expire_subscriptions(&self) -> Result<(), MarketError> {
+        const BATCH: i64 = 100;
+        loop {
+            let now = self.clock.now();
+            let mut tx = self.db.begin().await?;
+            let ended = store::subscription::list_ended(&mut tx, now, BATCH).await?;
+            if ended.is_empty() {
+                return Ok(());
+            }
+            for mut subscription in ended {
+                let before = subscription.status;
+                subscription.status = SubscriptionStatus::Expired;
+                subscription.updated_at = now;
+                subscription.revision += 1;
+                store::subscription::update(&mut tx, &subscription).await?;
+                let target = subscription.id.to_string();
+                let details = json!({ "before": before, "after": subscription.status });
+                let entry =
+                    self.system_entry(subscription.owner, "subscription.expire", &target, details);
+                store::audit::insert(&mut tx, &entry).await?;
+                let kind = EventKind::SubscriptionChanged;
+                store::event::insert(&mut tx, subscription.owner, kind, &target, now).await?;
+            }
+            tx.commit().await?;
+            self.committed.notify_waiters();
+        }
+    }
+
+    async fn renew_signing_key(&self) -> Result<(), MarketError> {
+        let mut tx = self.db.read().await?;
+        let keys = store::signing_key::list(&mut tx).await?;
+        let tenants =
+            store::tenant::list(&mut tx, store::Viewer::Installation, store::Page::numbered(1, 1))
+                .await?;
+        drop(tx);
+        let oldest = self.clock.now() - SignedDuration::from_hours(24 * SIGNING_KEY_DAYS);
+        let is_due = keys.iter().any(|key| key.retired_at.is_none() && key.created_at < oldest);
+        let Some(tenant) = tenants.items.first().filter(|_| is_due) else { return Ok(()) };
+        let kid = self.replace_signing_key().await?;
+        let mut tx = self.db.begin().await?;
+        let action = Action::RotateSigningKey.as_str();
+        let entry = self.system_entry(tenant.id, action, &kid, Value::Null);
+        store::audit::insert(&mut tx, &entry).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    fn system_entry(
+        &self,
+        tenant: TenantId,
+        action: &str,
+        target: &str,
+        details: Value,
+    ) -> AuditEntry {
+        let id = self.ids.next();
+        AuditEntry {
+            id,
+            tenant,
+            at: self.clock.now(),
+            actor: "system".to_owned(),
+            actor_tenant: None,
+            action: action.to_owned(),
+            target: target.to_owned(),
+            outcome: AuditOutcome::Success,
+            request_id: format!(
+                "job-{}",
+                sha256_hex(&[id.to_string().as_bytes()]).get(..12).unwrap_or_default()
+            ),
+            details,
+        }
+    }
+}
+
+/// An error with all its causes, on one line.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

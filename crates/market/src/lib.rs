@@ -1,0 +1,144 @@
+//! The operations of the marketplace. Each authorises, loads, decides, stores, audits and announces in one
+//! transaction; faces such as the JSON API only translate. Background jobs keep the gateway's snapshot, the
+//! catalogue's index and the usage figures up to date.
+
+mod access;
+mod analytics;
+mod apis;
+mod applications;
+mod approvals;
+mod audit;
+mod catalogue;
+mod categories;
+mod change;
+mod compile;
+mod credentials;
+mod deployments;
+mod error;
+mod jobs;
+mod limits;
+mod passwords;
+mod people;
+mod plans;
+mod secrets;
+mod sessions;
+mod settings;
+mod setup;
+mod specifications;
+mod subscriptions;
+mod tenants;
+mod tokens;
+mod usage;
+mod versions;
+
+use std::sync::Arc;
+
+use model::{AddressPolicy, Clock, Ids};
+use search::CatalogueIndex;
+use store::{Database, Viewer};
+use tokio::sync::{Notify, Semaphore};
+
+pub use access::{Attempt, Attempts};
+pub use analytics::{ApiUsage, ConsumerUsage, Period, Trend, Usage};
+pub use apis::{ApiDraft, ApiListing, VisibilityDraft};
+pub use applications::ApplicationDraft;
+pub use approvals::Approvals;
+pub use catalogue::{CatalogueHit, CatalogueQuery, CatalogueResults};
+pub use categories::{CategoryChange, CategoryDraft};
+pub(crate) use change::Begun;
+pub use change::{Idempotency, Request};
+pub use credentials::{CredentialDraft, IssuedCredential, Rotation};
+pub use deployments::{DeploymentDraft, HealthCheckDraft, TargetDraft, UpstreamDraft};
+pub use error::{Conflict, Kind, MarketError, Violation};
+pub use jobs::{JobSettings, Jobs};
+pub use limits::LimitDraft;
+pub use people::{InvitedUser, UserChange, UserDraft};
+pub use plans::PlanDraft;
+pub use secrets::{Secrets, random, sha256_hex};
+pub use sessions::SessionListing;
+pub use settings::InstallationSettings;
+pub use setup::{SetUp, SetUpDraft};
+pub use specifications::{Finding, SpecificationSource, SpecificationView};
+pub use store::{
+    Page, PageOf,
+    api::{Filter as ApiFilter, Sort as ApiSort},
+    audit::Filter as AuditFilter,
+    session::Session,
+    subscription::Filter as SubscriptionFilter,
+    usage::Tally,
+};
+pub use subscriptions::{SubscriptionDraft, SubscriptionMove};
+pub use tenants::{TenantChange, TenantDraft};
+pub use tokens::{IssuedToken, Jwk, TokenRequest};
+pub use versions::{Deprecation, RegisteredVersion, Review, VersionDraft};
+
+/// What an installation decides about itself.
+#[derive(Debug, Clone)]
+pub struct MarketSettings {
+    /// Which upstreams and specification addresses may be connected to.
+    pub addresses: AddressPolicy,
+    /// Hosts that specifications may be fetched from; empty means none.
+    pub specification_hosts: Vec<String>,
+    /// The largest specification, in bytes.
+    pub specification_max_bytes: usize,
+    /// How long an access token is good.
+    pub token_seconds: u32,
+    /// Where the gateway is reached from outside, for links.
+    pub gateway_url: String,
+}
+
+/// The operations of the marketplace.
+pub struct Market {
+    db: Database,
+    index: Arc<CatalogueIndex>,
+    clock: Clock,
+    ids: Ids,
+    secrets: Secrets,
+    settings: MarketSettings,
+    keyring: tokens::Keyring,
+    hashing: Semaphore,
+    attempts: Attempts,
+    committed: Notify,
+}
+
+impl Market {
+    /// The marketplace over a database and an index.
+    pub fn new(
+        db: Database,
+        index: Arc<CatalogueIndex>,
+        clock: Clock,
+        secrets: Secrets,
+        settings: MarketSettings,
+    ) -> Self {
+        let ids = Ids::new(clock.clone(), Arc::new(|| u64::from_le_bytes(random())));
+        Self {
+            db,
+            index,
+            clock,
+            ids,
+            secrets,
+            settings,
+            keyring: tokens::Keyring::default(),
+            hashing: Semaphore::new(passwords::AT_ONCE),
+            attempts: Attempts::default(),
+            committed: Notify::new(),
+        }
+    }
+
+    /// Where the gateway is reached from outside.
+    pub fn gateway_url(&self) -> &str {
+        &self.settings.gateway_url
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), MarketError> {
+        let mut tx = self.db.read().await?;
+        store::event::last_number(&mut tx).await?;
+        Ok(())
+    }
+}
+
+/// Through whose eyes a caller sees.
+fn viewer(caller: &authz::Caller) -> Viewer {
+    if caller.is_platform_admin() { Viewer::Installation } else { Viewer::Tenant(caller.tenant) }
+}

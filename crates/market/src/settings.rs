@@ -1,0 +1,82 @@
+//! Settings of the installation.
+
+use authz::Action;
+use model::{Email, EventKind, Name};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use store::Tx;
+
+use crate::{Begun, Market, MarketError, Request};
+
+/// What the installation's administrators decide at run time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstallationSettings {
+    /// What the installation is called.
+    pub name: Name,
+    /// Whom its users ask.
+    pub support_email: Option<Email>,
+    /// For how many days hourly usage is kept.
+    pub usage_retention_days: u16,
+}
+
+impl Default for InstallationSettings {
+    fn default() -> Self {
+        Self {
+            name: Name::parse("Caduceus").expect("a plain word is a name"),
+            support_email: None,
+            usage_retention_days: 400,
+        }
+    }
+}
+
+const NAME: &str = "installation";
+const RETENTION: std::ops::RangeInclusive<u16> = 31..=3_650;
+
+impl Market {
+    /// Reads the settings and their revision; 0 until they are first written.
+    pub async fn read_settings(
+        &self,
+        request: &Request,
+    ) -> Result<(InstallationSettings, i64), MarketError> {
+        self.require(request, Action::ReadSettings).await?;
+        let mut tx = self.db.read().await?;
+        load(&mut tx).await
+    }
+
+    /// Replaces the settings.
+    pub async fn replace_settings(
+        &self,
+        request: &Request,
+        action: Action,
+        settings: InstallationSettings,
+    ) -> Result<(InstallationSettings, i64), MarketError> {
+        if !RETENTION.contains(&settings.usage_retention_days) {
+            return Err(MarketError::invalid(
+                "usageRetentionDays",
+                format!("must be {} to {}", RETENTION.start(), RETENTION.end()),
+            ));
+        }
+        let mut change = match self.begin(request, action).await? {
+            Begun::Fresh(change) => change,
+            Begun::Done(stored) => return Ok(stored),
+        };
+        let (before, revision) = load(change.tx()).await?;
+        request.check_revision(revision)?;
+        let next = revision + 1;
+        store::setting::put(change.tx(), NAME, &settings, next, self.clock.now()).await?;
+        let tenant = request.caller.tenant;
+        change.audit(tenant, NAME, json!({ "before": before, "after": settings })).await?;
+        change.announce(tenant, EventKind::SettingChanged, NAME).await?;
+        change.finish((settings, next)).await
+    }
+
+    /// What the installation is called and whom to ask, for everybody who is signed in.
+    pub async fn installation(&self) -> Result<InstallationSettings, MarketError> {
+        let mut tx = self.db.read().await?;
+        Ok(load(&mut tx).await?.0)
+    }
+}
+
+async fn load(tx: &mut Tx) -> Result<(InstallationSettings, i64), MarketError> {
+    Ok(store::setting::find(tx, NAME).await?.unwrap_or_default())
+}

@@ -1,0 +1,228 @@
+//! Subscriptions: asked for by consumers, decided at the owner's tenant.
+
+use authz::{Action, Caller};
+use jiff::Timestamp;
+use model::{
+    ApiId, ApplicationId, Approval, EventKind, Name, PlanId, Subscription, SubscriptionId,
+    SubscriptionStatus,
+};
+use serde_json::json;
+use store::{Page, PageOf};
+
+use crate::{
+    Begun, Conflict, Kind, Market, MarketError, Request, Violation, apis, applications, versions,
+    viewer,
+};
+
+/// A subscription that is asked for.
+#[derive(Debug, Clone)]
+pub struct SubscriptionDraft {
+    /// The application that will call.
+    pub application: ApplicationId,
+    /// The API.
+    pub api: ApiId,
+    /// Its version; the newest active one, when absent.
+    pub number: Option<semver::Version>,
+    /// The plan.
+    pub plan: PlanId,
+    /// Why the data is used.
+    pub purpose_of_use: Option<Name>,
+    /// SHA-256 of the signed agreement, in hex.
+    pub agreement_sha256: Option<String>,
+    /// When the right ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A step in the life of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubscriptionMove {
+    /// The owner agrees, or lifts a suspension.
+    Approve,
+    /// The owner refuses.
+    Reject,
+    /// The owner stops it for now.
+    Suspend,
+    /// Either side ends it.
+    Cancel,
+}
+
+impl SubscriptionMove {
+    const fn action(self) -> Action {
+        match self {
+            Self::Approve => Action::ApproveSubscription,
+            Self::Reject => Action::RejectSubscription,
+            Self::Suspend => Action::SuspendSubscription,
+            Self::Cancel => Action::CancelSubscription,
+        }
+    }
+
+    const fn status(self) -> SubscriptionStatus {
+        match self {
+            Self::Approve => SubscriptionStatus::Active,
+            Self::Reject => SubscriptionStatus::Rejected,
+            Self::Suspend => SubscriptionStatus::Suspended,
+            Self::Cancel => SubscriptionStatus::Cancelled,
+        }
+    }
+}
+
+impl Market {
+    /// Asks for a subscription; under an automatic plan it is active at once.
+    pub async fn request_subscription(
+        &self,
+        request: &Request,
+        draft: SubscriptionDraft,
+    ) -> Result<Subscription, MarketError> {
+        let mut change = match self.begin(request, Action::RequestSubscription).await? {
+            Begun::Fresh(change) => change,
+            Begun::Done(subscription) => return Ok(subscription),
+        };
+        let now = self.clock.now();
+        check(&draft, now)?;
+        let application = applications::find_own(request, &mut change, draft.application).await?;
+        let api = apis::find_visible(change.tx(), request, draft.api).await?;
+        if !api.visibility.admits(api.tenant, application.tenant) {
+            return Err(MarketError::NotFound(Kind::Api));
+        }
+        let visible = store::version::list_of(change.tx(), viewer(&request.caller), api.id).await?;
+        let version = versions::pick(&visible, draft.number.as_ref())?;
+        if !version.status.is_open() {
+            return Err(Conflict::VersionNotActive(version.number.clone()).into());
+        }
+        let plan = store::plan::find(change.tx(), draft.plan)
+            .await?
+            .filter(|plan| plan.api == api.id)
+            .ok_or(MarketError::NotFound(Kind::Plan))?;
+        if !plan.is_open {
+            return Err(Conflict::PlanClosed.into());
+        }
+        let status = match plan.approval {
+            Approval::Automatic => SubscriptionStatus::Active,
+            Approval::Owner => SubscriptionStatus::Pending,
+        };
+        let subscription = Subscription {
+            id: self.ids.next(),
+            application: application.id,
+            consumer: application.tenant,
+            api: api.id,
+            owner: api.tenant,
+            version: version.id,
+            plan: plan.id,
+            status,
+            purpose_of_use: draft.purpose_of_use,
+            agreement_sha256: draft.agreement_sha256.map(|hash| hash.to_ascii_lowercase()),
+            expires_at: draft.expires_at,
+            requested_by: request.caller.user(),
+            decided_by: None,
+            comments: String::new(),
+            created_at: now,
+            updated_at: now,
+            revision: 1,
+        };
+        store::subscription::insert(change.tx(), &subscription).await.map_err(
+            MarketError::duplicate_as(Conflict::Taken(
+                Kind::Subscription,
+                "application and version",
+            )),
+        )?;
+        let details = json!({
+            "api": api.id, "version": version.number, "plan": plan.id, "application": application.id,
+            "consumer": application.tenant, "status": status,
+        });
+        change.audit(api.tenant, subscription.id, details.clone()).await?;
+        if application.tenant != api.tenant {
+            change.audit(application.tenant, subscription.id, details).await?;
+        }
+        change.announce(api.tenant, EventKind::SubscriptionChanged, subscription.id).await?;
+        change.finish(subscription).await
+    }
+
+    /// Moves a subscription. The owner's tenant approves, rejects and suspends; either side cancels.
+    pub async fn move_subscription(
+        &self,
+        request: &Request,
+        id: SubscriptionId,
+        step: SubscriptionMove,
+        comments: String,
+    ) -> Result<Subscription, MarketError> {
+        versions::check_words("comments", &comments)?;
+        let mut change = match self.begin(request, step.action()).await? {
+            Begun::Fresh(change) => change,
+            Begun::Done(subscription) => return Ok(subscription),
+        };
+        let mut subscription = store::subscription::find(change.tx(), viewer(&request.caller), id)
+            .await?
+            .ok_or(MarketError::NotFound(Kind::Subscription))?;
+        if !may_move(&request.caller, &subscription, step) {
+            return Err(change.forbidden());
+        }
+        request.check_revision(subscription.revision)?;
+        let before = subscription.status;
+        let now = self.clock.now();
+        if !before.may_become(step.status())
+            || subscription.expires_at.is_some_and(|end| end <= now)
+        {
+            return Err(Conflict::SubscriptionState(before.as_str(), step.status().as_str()).into());
+        }
+        subscription.status = step.status();
+        subscription.decided_by = Some(request.caller.user());
+        subscription.comments = comments;
+        subscription.updated_at = now;
+        subscription.revision += 1;
+        store::subscription::update(change.tx(), &subscription).await?;
+        let details = json!({ "before": before, "after": subscription.status, "comments": subscription.comments });
+        change.audit(subscription.owner, id, details.clone()).await?;
+        if subscription.consumer != subscription.owner {
+            change.audit(subscription.consumer, id, details).await?;
+        }
+        change.announce(subscription.owner, EventKind::SubscriptionChanged, id).await?;
+        change.finish(subscription).await
+    }
+
+    /// Reads a subscription on either side.
+    pub async fn read_subscription(
+        &self,
+        request: &Request,
+        id: SubscriptionId,
+    ) -> Result<Subscription, MarketError> {
+        self.require(request, Action::ReadSubscription).await?;
+        let mut tx = self.db.read().await?;
+        store::subscription::find(&mut tx, viewer(&request.caller), id)
+            .await?
+            .ok_or(MarketError::NotFound(Kind::Subscription))
+    }
+
+    /// Lists subscriptions on either side, newest first.
+    pub async fn list_subscriptions(
+        &self,
+        request: &Request,
+        filter: &store::subscription::Filter,
+        page: Page,
+    ) -> Result<PageOf<Subscription>, MarketError> {
+        self.require(request, Action::ListSubscriptions).await?;
+        let mut tx = self.db.read().await?;
+        Ok(store::subscription::list(&mut tx, viewer(&request.caller), filter, page).await?)
+    }
+}
+
+/// Decisions belong to the owner's side; giving up also to the consumer's.
+fn may_move(caller: &Caller, subscription: &Subscription, step: SubscriptionMove) -> bool {
+    let decides =
+        caller.acts_for(subscription.owner) && caller.require(Action::ApproveSubscription).is_ok();
+    let consumes = caller.acts_for(subscription.consumer)
+        && caller.require(Action::RequestSubscription).is_ok();
+    decides || (step == SubscriptionMove::Cancel && consumes)
+}
+
+fn check(draft: &SubscriptionDraft, now: Timestamp) -> Result<(), MarketError> {
+    let mut violations = Vec::new();
+    if draft.expires_at.is_some_and(|end| end <= now) {
+        violations.push(Violation::new("expiresAt", "must be in the future"));
+    }
+    let is_hash =
+        |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if draft.agreement_sha256.as_ref().is_some_and(|hash| !is_hash(hash)) {
+        violations.push(Violation::new("agreementSha256", "must be 64 hexadecimal digits"));
+    }
+    if violations.is_empty() { Ok(()) } else { Err(MarketError::Invalid(violations)) }
+}

@@ -1,0 +1,97 @@
+//! Events: what changed, in the order in which it was committed.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::TenantId;
+
+/// One change that others may want to know about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Position in the sequence of all events; increases by commit.
+    pub number: u64,
+    /// The tenant that it belongs to.
+    pub tenant: TenantId,
+    /// What happened.
+    pub kind: EventKind,
+    /// What it happened to: the identifier of an entity.
+    pub subject: String,
+    /// When it happened.
+    pub at: Timestamp,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// An API, or one of its versions, was added, changed or removed.
+    ApiChanged,
+    /// A deployment was added, changed or removed.
+    DeploymentChanged,
+    /// A plan was added, changed or removed.
+    PlanChanged,
+    /// A subscription moved.
+    SubscriptionChanged,
+    /// An application or one of its credentials was added, changed or removed.
+    ApplicationChanged,
+    /// A tenant was added, changed or removed.
+    TenantChanged,
+    /// A person's account was added, changed or removed.
+    UserChanged,
+    /// A heading of the catalogue was added, changed or removed.
+    CategoryChanged,
+    /// A setting of the installation changed.
+    SettingChanged,
+}
+
+impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::ApiChanged,
+        Self::DeploymentChanged,
+        Self::PlanChanged,
+        Self::SubscriptionChanged,
+        Self::ApplicationChanged,
+        Self::TenantChanged,
+        Self::UserChanged,
+        Self::CategoryChanged,
+        Self::SettingChanged,
+    ];
+
+    /// The type as in CloudEvents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ApiChanged => "api.changed.v1",
+            Self::DeploymentChanged => "deployment.changed.v1",
+            Self::PlanChanged => "plan.changed.v1",
+            Self::SubscriptionChanged => "subscription.changed.v1",
+            Self::ApplicationChanged => "application.changed.v1",
+            Self::TenantChanged => "tenant.changed.v1",
+            Self::UserChanged => "user.changed.v1",
+            Self::CategoryChanged => "category.changed.v1",
+            Self::SettingChanged => "setting.changed.v1",
+        }
+    }
+
+    /// Reads the type.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// Whether the gateway has to know about it.
+    pub const fn concerns_gateway(self) -> bool {
+        !matches!(self, Self::UserChanged | Self::CategoryChanged | Self::SettingChanged)
+    }
+}
+
+impl Serialize for EventKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for EventKind {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("unknown event type"))
+    }
+}

@@ -1,0 +1,60 @@
+//! The domain of Caduceus: what tenants, APIs, versions, plans, agreements and deployments are, and the rules
+//! about them as pure functions.
+//!
+//! No I/O lives here. Time, randomness and identifiers come in from outside, so that each rule can be tested
+//! without waiting. Values are parsed at the edge; a value of one of these types is already well-formed.
+
+mod address;
+mod api;
+mod application;
+mod audit;
+mod clock;
+mod credential;
+mod deployment;
+mod event;
+mod id;
+mod lifecycle;
+mod limit;
+mod plan;
+mod role;
+mod sketch;
+mod snapshot;
+mod subscription;
+mod tenant;
+mod text;
+mod usage;
+mod user;
+
+pub use address::{AddressPolicy, Network, NetworkParseError};
+pub use api::{
+    Api, ApiVersion, Classification, Decision, Owner, Sensitivity, SpecificationFormat, Visibility,
+};
+pub use application::Application;
+pub use audit::{AuditEntry, AuditOutcome};
+pub use clock::Clock;
+pub use credential::{
+    ApiKey, ApiKeyError, Credential, CredentialDigest, CredentialKind, CredentialStatus,
+};
+pub use deployment::{
+    Balance, Deployment, HealthCheck, InvalidDeployment, Route, Target, Upstream, UpstreamUrl,
+    UpstreamUrlError,
+};
+pub use event::{Event, EventKind};
+pub use id::{
+    ApiId, ApplicationId, AuditId, CategoryId, CredentialId, DeploymentId, IdParseError, Ids,
+    PlanId, SessionId, SubscriptionId, TargetId, TenantId, UserId, VersionId,
+};
+pub use lifecycle::{Transition, TransitionError, VersionStatus};
+pub use limit::{Limit, LimitAmount, LimitScope};
+pub use plan::{Approval, Plan, Quota, QuotaPeriod};
+pub use role::{Role, Roles};
+pub use sketch::LatencySketch;
+pub use snapshot::{
+    AgreementEntry, ApiLifecycle, Audience, CredentialEntry, DeploymentEntry, OperationEntry,
+    Snapshot,
+};
+pub use subscription::{Subscription, SubscriptionStatus};
+pub use tenant::{Category, Tenant};
+pub use text::{Email, InvalidText, Name, Slug};
+pub use usage::{Fault, UsageRecord};
+pub use user::{User, UserStatus};

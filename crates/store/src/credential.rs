@@ -1,0 +1,197 @@
+//! Credentials of applications. Secrets come here only as keyed hashes.
+
+use jiff::Timestamp;
+use model::{
+    ApplicationId, Credential, CredentialDigest, CredentialEntry, CredentialId, CredentialKind,
+    CredentialStatus, TenantId,
+};
+use sqlx::any::AnyRow;
+
+use crate::{
+    StoreError, Tx,
+    row::{Columns, to_json},
+};
+
+/// The most credentials that one application has, revoked ones included.
+pub const MAX_PER_APPLICATION: i64 = 200;
+
+/// Adds a credential with the keyed hash of its secret.
+pub async fn insert(
+    tx: &mut Tx,
+    credential: &Credential,
+    digest: CredentialDigest,
+) -> Result<(), StoreError> {
+    const SQL: &str = "
+        INSERT INTO credential (id, application_id, tenant_id, name, kind, digest, prefix, last_four, status,
+                                expires_at, replaced_by, created_by, created_at, updated_at, revision)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+    tx.statement("credential::insert", SQL)
+        .bind_text(credential.id)
+        .bind_text(credential.application)
+        .bind_text(credential.tenant)
+        .bind_text(&credential.name)
+        .bind(to_json("credential::insert", &credential.kind)?)
+        .bind(hex(digest))
+        .bind_text(&credential.prefix)
+        .bind_text(&credential.last_four)
+        .bind_text(status_name(credential.status))
+        .bind(credential.expires_at.map(Timestamp::as_microsecond))
+        .bind_text_opt(credential.replaced_by)
+        .bind_text(credential.created_by)
+        .bind(credential.created_at.as_microsecond())
+        .bind(credential.updated_at.as_microsecond())
+        .bind(credential.revision)
+        .execute()
+        .await?;
+    Ok(())
+}
+
+/// Writes a changed credential over the revision before it.
+pub async fn update(tx: &mut Tx, credential: &Credential) -> Result<(), StoreError> {
+    const SQL: &str = "
+        UPDATE credential
+        SET status = $1, expires_at = $2, replaced_by = $3, updated_at = $4, revision = $5
+        WHERE id = $6 AND tenant_id = $7 AND revision = $5 - 1";
+    tx.statement("credential::update", SQL)
+        .bind_text(status_name(credential.status))
+        .bind(credential.expires_at.map(Timestamp::as_microsecond))
+        .bind_text_opt(credential.replaced_by)
+        .bind(credential.updated_at.as_microsecond())
+        .bind(credential.revision)
+        .bind_text(credential.id)
+        .bind_text(credential.tenant)
+        .execute_current()
+        .await
+}
+
+/// Notes when a credential was used, unless a later use is known.
+pub async fn note_use(tx: &mut Tx, id: CredentialId, at: Timestamp) -> Result<(), StoreError> {
+    const SQL: &str = "
+        UPDATE credential SET last_used_at = $1 WHERE id = $2 AND (last_used_at IS NULL OR last_used_at < $1)";
+    tx.statement("credential::note_use", SQL)
+        .bind(at.as_microsecond())
+        .bind_text(id)
+        .execute()
+        .await?;
+    Ok(())
+}
+
+/// Finds a credential of an application that the caller was found to own.
+pub async fn find(
+    tx: &mut Tx,
+    application: ApplicationId,
+    id: CredentialId,
+) -> Result<Option<Credential>, StoreError> {
+    const SQL: &str = "SELECT * FROM credential WHERE id = $1 AND application_id = $2";
+    let row = tx
+        .statement("credential::find", SQL)
+        .bind_text(id)
+        .bind_text(application)
+        .optional()
+        .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Finds a credential and the keyed hash of its secret, for signing in.
+pub async fn find_secret(
+    tx: &mut Tx,
+    id: CredentialId,
+) -> Result<Option<(Credential, CredentialDigest)>, StoreError> {
+    const SQL: &str = "
+        SELECT credential.* FROM credential JOIN tenant ON tenant.id = credential.tenant_id
+        WHERE credential.id = $1 AND tenant.is_active = 1";
+    let row = tx.statement("credential::find_secret", SQL).bind_text(id).optional().await?;
+    row.map(|row| Ok((read(&row)?, read_digest(&Columns::of("credential::find_secret", &row))?)))
+        .transpose()
+}
+
+/// Lists the credentials of an application that the caller was found to own.
+pub async fn list_of(
+    tx: &mut Tx,
+    application: ApplicationId,
+) -> Result<Vec<Credential>, StoreError> {
+    let rows = tx
+        .statement(
+            "credential::list_of",
+            "SELECT * FROM credential WHERE application_id = $1 ORDER BY id DESC LIMIT $2",
+        )
+        .bind_text(application)
+        .bind(MAX_PER_APPLICATION)
+        .all()
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+/// Lists the API keys that the gateway accepts: active, not expired, of active tenants.
+pub async fn list_for_gateway(
+    tx: &mut Tx,
+    now: Timestamp,
+) -> Result<Vec<CredentialEntry>, StoreError> {
+    const SQL: &str = "
+        SELECT credential.id, credential.digest, credential.application_id, credential.tenant_id,
+               credential.expires_at
+        FROM credential JOIN tenant ON tenant.id = credential.tenant_id
+        WHERE credential.status = 'active' AND credential.kind LIKE '%api_key%' AND tenant.is_active = 1
+          AND (credential.expires_at IS NULL OR credential.expires_at > $1)
+        ORDER BY credential.id";
+    let rows =
+        tx.statement("credential::list_for_gateway", SQL).bind(now.as_microsecond()).all().await?;
+    rows.iter()
+        .map(|row| {
+            let columns = Columns::of("credential::list_for_gateway", row);
+            Ok(CredentialEntry {
+                id: columns.parsed("id")?,
+                digest: read_digest(&columns)?,
+                application: columns.parsed("application_id")?,
+                tenant: columns.parsed::<TenantId>("tenant_id")?,
+                expires_at: columns.time_opt("expires_at")?,
+            })
+        })
+        .collect()
+}
+
+const fn status_name(status: CredentialStatus) -> &'static str {
+    match status {
+        CredentialStatus::Active => "active",
+        CredentialStatus::Revoked => "revoked",
+    }
+}
+
+fn hex(digest: CredentialDigest) -> String {
+    digest.0.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn read_digest(columns: &Columns<'_>) -> Result<CredentialDigest, StoreError> {
+    let text = columns.text("digest")?;
+    let mut digest = [0; 32];
+    for (index, byte) in digest.iter_mut().enumerate() {
+        let pair = text.get(2 * index..2 * index + 2).unwrap_or_default();
+        *byte = u8::from_str_radix(pair, 16).map_err(|error| columns.corrupt("digest", error))?;
+    }
+    Ok(CredentialDigest(digest))
+}
+
+fn read(row: &AnyRow) -> Result<Credential, StoreError> {
+    let columns = Columns::of("credential::read", row);
+    Ok(Credential {
+        id: columns.parsed("id")?,
+        application: columns.parsed("application_id")?,
+        tenant: columns.parsed("tenant_id")?,
+        name: columns.checked("name")?,
+        kind: columns.json::<CredentialKind>("kind")?,
+        prefix: columns.text("prefix")?,
+        last_four: columns.text("last_four")?,
+        status: columns.named("status", |name| match name {
+            "active" => Some(CredentialStatus::Active),
+            "revoked" => Some(CredentialStatus::Revoked),
+            _ => None,
+        })?,
+        expires_at: columns.time_opt("expires_at")?,
+        last_used_at: columns.time_opt("last_used_at")?,
+        replaced_by: columns.parsed_opt("replaced_by")?,
+        created_by: columns.parsed("created_by")?,
+        created_at: columns.time("created_at")?,
+        updated_at: columns.time("updated_at")?,
+        revision: columns.get("revision")?,
+    })
+}

@@ -1,0 +1,209 @@
+//! Connections and transactions.
+
+use std::{sync::Once, time::Duration};
+
+use sqlx::{
+    Any, AnyPool, Row,
+    any::{AnyArguments, AnyPoolOptions, AnyRow},
+    query::Query,
+};
+
+use crate::{Engine, StoreError, migration};
+
+/// The database of an installation.
+#[derive(Debug, Clone)]
+pub struct Database {
+    engine: Engine,
+    writers: AnyPool,
+    readers: AnyPool,
+}
+
+/// A transaction. Dropping it takes everything back.
+pub struct Tx {
+    inner: sqlx::Transaction<'static, Any>,
+    engine: Engine,
+}
+
+/// A statement with its arguments, about to run inside a transaction.
+pub(crate) struct Statement<'tx> {
+    tx: &'tx mut Tx,
+    operation: &'static str,
+    query: Query<'static, Any, AnyArguments>,
+}
+
+/// How long a request waits for a connection.
+const ACQUIRE: Duration = Duration::from_secs(5);
+const SQLITE_READERS: u32 = 4;
+const POSTGRES_CONNECTIONS: u32 = 16;
+
+impl Database {
+    /// Opens the database at `url` and brings its schema up to date.
+    ///
+    /// Fails when the URL is of no known engine, the database cannot be reached, or its schema is newer than this
+    /// version knows.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        static DRIVERS: Once = Once::new();
+        DRIVERS.call_once(sqlx::any::install_default_drivers);
+        let fail = StoreError::sql("database::open");
+        let Some(engine) = Engine::of_url(url) else {
+            return Err(fail(sqlx::Error::Configuration(
+                "the database URL must begin with sqlite: or postgres:".into(),
+            )));
+        };
+        let (writers, readers) = match engine {
+            // SQLite has one writer at a time; waiting for it in the pool is fair, in the engine it is not.
+            Engine::Sqlite => {
+                let writers = pool(engine, 1).connect(url).await.map_err(fail)?;
+                let readers = pool(engine, SQLITE_READERS)
+                    .connect(url)
+                    .await
+                    .map_err(StoreError::sql("database::open"))?;
+                (writers, readers)
+            }
+            Engine::Postgres => {
+                let shared = pool(engine, POSTGRES_CONNECTIONS).connect(url).await.map_err(fail)?;
+                (shared.clone(), shared)
+            }
+        };
+        let database = Self { engine, writers, readers };
+        migration::run(&database).await?;
+        Ok(database)
+    }
+
+    /// Which engine it is.
+    pub const fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// Begins a transaction that writes.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        let inner = self
+            .writers
+            .begin_with(self.engine.begin_write())
+            .await
+            .map_err(StoreError::sql("database::begin"))?;
+        Ok(Tx { inner, engine: self.engine })
+    }
+
+    /// Begins a transaction that only reads.
+    pub async fn read(&self) -> Result<Tx, StoreError> {
+        let inner = self.readers.begin().await.map_err(StoreError::sql("database::read"))?;
+        Ok(Tx { inner, engine: self.engine })
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        self.writers.close().await;
+        self.readers.close().await;
+    }
+}
+
+fn pool(engine: Engine, connections: u32) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .min_connections(0)
+        .acquire_timeout(ACQUIRE)
+        .idle_timeout(Duration::from_secs(120))
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                sqlx::raw_sql(engine.on_connect()).execute(&mut *connection).await?;
+                Ok(())
+            })
+        })
+}
+
+impl Tx {
+    /// Makes everything that was done in the transaction lasting.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        self.inner.commit().await.map_err(StoreError::sql("tx::commit"))
+    }
+
+    /// Takes everything back.
+    pub async fn rollback(self) -> Result<(), StoreError> {
+        self.inner.rollback().await.map_err(StoreError::sql("tx::rollback"))
+    }
+
+    pub(crate) const fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    pub(crate) fn statement(
+        &mut self,
+        operation: &'static str,
+        sql: impl sqlx::SqlSafeStr,
+    ) -> Statement<'_> {
+        Statement { query: sqlx::query(sql), tx: self, operation }
+    }
+
+    pub(crate) async fn run_script(
+        &mut self,
+        operation: &'static str,
+        sql: String,
+    ) -> Result<(), StoreError> {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+            .execute(&mut *self.inner)
+            .await
+            .map_err(StoreError::sql(operation))?;
+        Ok(())
+    }
+}
+
+impl Statement<'_> {
+    pub(crate) fn bind<T>(mut self, value: T) -> Self
+    where
+        T: sqlx::Encode<'static, Any> + sqlx::Type<Any> + Send + 'static,
+    {
+        self.query = self.query.bind(value);
+        self
+    }
+
+    /// Binds the text of an identifier, or of anything else that has one.
+    pub(crate) fn bind_text(self, value: impl std::fmt::Display) -> Self {
+        self.bind(value.to_string())
+    }
+
+    /// Binds the text of something that may be absent.
+    pub(crate) fn bind_text_opt(self, value: Option<impl std::fmt::Display>) -> Self {
+        self.bind(value.map(|value| value.to_string()))
+    }
+
+    /// Runs the statement and tells how many rows it touched.
+    pub(crate) async fn execute(self) -> Result<u64, StoreError> {
+        let result = self
+            .query
+            .execute(&mut *self.tx.inner)
+            .await
+            .map_err(StoreError::sql(self.operation))?;
+        Ok(result.rows_affected())
+    }
+
+    /// Runs an update that names the revision it was made for; fails when no row has it any more.
+    pub(crate) async fn execute_current(self) -> Result<(), StoreError> {
+        let operation = self.operation;
+        match self.execute().await? {
+            0 => Err(StoreError::Stale { operation }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) async fn optional(self) -> Result<Option<AnyRow>, StoreError> {
+        self.query
+            .fetch_optional(&mut *self.tx.inner)
+            .await
+            .map_err(StoreError::sql(self.operation))
+    }
+
+    pub(crate) async fn all(self) -> Result<Vec<AnyRow>, StoreError> {
+        self.query.fetch_all(&mut *self.tx.inner).await.map_err(StoreError::sql(self.operation))
+    }
+
+    /// Runs a query that yields one number; an absent or null one reads as zero.
+    pub(crate) async fn number(self) -> Result<i64, StoreError> {
+        let operation = self.operation;
+        let row = self.optional().await?;
+        row.map_or(Ok(0), |row| {
+            let number: Option<i64> = row.try_get(0).map_err(StoreError::sql(operation))?;
+            Ok(number.unwrap_or(0))
+        })
+    }
+}

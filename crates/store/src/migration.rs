@@ -1,0 +1,35 @@
+//! Bringing a database up to date. Steps are numbered, run once each, and never change after a release.
+
+use crate::{Database, StoreError};
+
+const STEPS: &[(i64, &str)] = &[(1, include_str!("../migrations/0001_spine.sql"))];
+
+/// Runs the steps that the database has not seen, all in one transaction.
+pub(crate) async fn run(database: &Database) -> Result<(), StoreError> {
+    const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_step (number BIGINT PRIMARY KEY)";
+    let mut tx = database.begin().await?;
+    if let Some(lock) = tx.engine().lock_migrations() {
+        tx.statement("migration::lock", lock).all().await?;
+    }
+    tx.statement("migration::prepare", LEDGER).execute().await?;
+    let found = tx
+        .statement(
+            "migration::found",
+            "SELECT CAST(COALESCE(MAX(number), 0) AS BIGINT) FROM schema_step",
+        )
+        .number()
+        .await?;
+    let known = STEPS.last().map_or(0, |(number, _)| *number);
+    if found > known {
+        return Err(StoreError::NewerSchema { found, known });
+    }
+    for (number, script) in STEPS.iter().filter(|(number, _)| *number > found) {
+        let script = script.replace("{blob}", tx.engine().blob());
+        tx.run_script("migration::step", script).await?;
+        tx.statement("migration::note", "INSERT INTO schema_step (number) VALUES ($1)")
+            .bind(*number)
+            .execute()
+            .await?;
+    }
+    tx.commit().await
+}

@@ -1,0 +1,181 @@
+//! Subscriptions. The consumer's and the owner's tenant see them, nobody else.
+
+use jiff::Timestamp;
+use model::{ApiId, ApplicationId, Subscription, SubscriptionId, SubscriptionStatus, VersionId};
+use sqlx::any::AnyRow;
+
+use crate::{Page, PageOf, StoreError, Tx, Viewer, row::Columns};
+
+/// Which subscriptions are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// In this state.
+    pub status: Option<SubscriptionStatus>,
+    /// Of this API.
+    pub api: Option<ApiId>,
+    /// Of this application.
+    pub application: Option<ApplicationId>,
+    /// Only those that the viewer's tenant, as the API's owner, decides about.
+    pub as_owner: bool,
+}
+
+/// Adds a subscription. Fails as duplicate when the application has a live one to the version.
+pub async fn insert(tx: &mut Tx, subscription: &Subscription) -> Result<(), StoreError> {
+    const SQL: &str = "
+        INSERT INTO subscription (id, application_id, consumer_id, api_id, owner_id, version_id, plan_id, status,
+                                  purpose_of_use, agreement_sha256, expires_at, requested_by, decided_by, comments,
+                                  created_at, updated_at, revision)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+    tx.statement("subscription::insert", SQL)
+        .bind_text(subscription.id)
+        .bind_text(subscription.application)
+        .bind_text(subscription.consumer)
+        .bind_text(subscription.api)
+        .bind_text(subscription.owner)
+        .bind_text(subscription.version)
+        .bind_text(subscription.plan)
+        .bind_text(subscription.status.as_str())
+        .bind_text_opt(subscription.purpose_of_use.as_ref())
+        .bind(subscription.agreement_sha256.clone())
+        .bind(subscription.expires_at.map(Timestamp::as_microsecond))
+        .bind_text(subscription.requested_by)
+        .bind_text_opt(subscription.decided_by)
+        .bind_text(&subscription.comments)
+        .bind(subscription.created_at.as_microsecond())
+        .bind(subscription.updated_at.as_microsecond())
+        .bind(subscription.revision)
+        .execute()
+        .await?;
+    Ok(())
+}
+
+/// Writes a subscription that moved over the revision before it.
+pub async fn update(tx: &mut Tx, subscription: &Subscription) -> Result<(), StoreError> {
+    const SQL: &str = "
+        UPDATE subscription SET status = $1, decided_by = $2, comments = $3, updated_at = $4, revision = $5
+        WHERE id = $6 AND revision = $5 - 1";
+    tx.statement("subscription::update", SQL)
+        .bind_text(subscription.status.as_str())
+        .bind_text_opt(subscription.decided_by)
+        .bind_text(&subscription.comments)
+        .bind(subscription.updated_at.as_microsecond())
+        .bind(subscription.revision)
+        .bind_text(subscription.id)
+        .execute_current()
+        .await
+}
+
+/// Finds a subscription of the viewer, on either side.
+pub async fn find(
+    tx: &mut Tx,
+    viewer: Viewer,
+    id: SubscriptionId,
+) -> Result<Option<Subscription>, StoreError> {
+    const SQL: &str = "
+        SELECT * FROM subscription WHERE id = $1 AND ($2 = '*' OR consumer_id = $2 OR owner_id = $2)";
+    let row = tx
+        .statement("subscription::find", SQL)
+        .bind_text(id)
+        .bind(viewer.argument())
+        .optional()
+        .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Lists subscriptions of the viewer, newest first.
+pub async fn list(
+    tx: &mut Tx,
+    viewer: Viewer,
+    filter: &Filter,
+    page: Page,
+) -> Result<PageOf<Subscription>, StoreError> {
+    const WANTED: &str = "
+        ($1 = '*' OR owner_id = $1 OR (consumer_id = $1 AND $2 = ''))
+        AND ($3 = '' OR status = $3) AND ($4 = '' OR api_id = $4) AND ($5 = '' OR application_id = $5)";
+    let select =
+        format!("SELECT * FROM subscription WHERE {WANTED} ORDER BY id DESC LIMIT $6 OFFSET $7");
+    let count = format!("SELECT COUNT(*) FROM subscription WHERE {WANTED}");
+    let arguments = [
+        viewer.argument(),
+        if filter.as_owner { "owner".to_owned() } else { String::new() },
+        filter.status.map_or("", SubscriptionStatus::as_str).to_owned(),
+        filter.api.map_or_else(String::new, |id| id.to_string()),
+        filter.application.map_or_else(String::new, |id| id.to_string()),
+    ];
+    let mut selecting = tx.statement("subscription::list", sqlx::AssertSqlSafe(select));
+    for argument in arguments.clone() {
+        selecting = selecting.bind(argument);
+    }
+    let rows = selecting.bind(page.limit).bind(page.offset).all().await?;
+    let mut counting = tx.statement("subscription::list", sqlx::AssertSqlSafe(count));
+    for argument in arguments {
+        counting = counting.bind(argument);
+    }
+    let total = counting.number().await?;
+    Ok(PageOf {
+        items: rows.iter().map(read).collect::<Result<_, _>>()?,
+        total: total.unsigned_abs(),
+    })
+}
+
+/// Lists active subscriptions that have not expired, of active tenants: what the gateway lets through.
+pub async fn list_active(tx: &mut Tx, now: Timestamp) -> Result<Vec<Subscription>, StoreError> {
+    const SQL: &str = "
+        SELECT subscription.* FROM subscription
+        JOIN tenant ON tenant.id = subscription.consumer_id AND tenant.is_active = 1
+        WHERE status = 'active' AND (expires_at IS NULL OR expires_at > $1)
+        ORDER BY subscription.id";
+    let rows =
+        tx.statement("subscription::list_active", SQL).bind(now.as_microsecond()).all().await?;
+    rows.iter().map(read).collect()
+}
+
+/// Lists live subscriptions whose end has come.
+pub async fn list_ended(
+    tx: &mut Tx,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<Subscription>, StoreError> {
+    const SQL: &str = "
+        SELECT * FROM subscription
+        WHERE status IN ('pending', 'active', 'suspended') AND expires_at <= $1 ORDER BY id LIMIT $2";
+    let rows = tx
+        .statement("subscription::list_ended", SQL)
+        .bind(now.as_microsecond())
+        .bind(limit)
+        .all()
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+/// How many live subscriptions a version has.
+pub async fn count_live(tx: &mut Tx, version: VersionId) -> Result<u64, StoreError> {
+    const SQL: &str = "
+        SELECT COUNT(*) FROM subscription
+        WHERE version_id = $1 AND status IN ('pending', 'active', 'suspended')";
+    let number = tx.statement("subscription::count_live", SQL).bind_text(version).number().await?;
+    Ok(number.unsigned_abs())
+}
+
+fn read(row: &AnyRow) -> Result<Subscription, StoreError> {
+    let columns = Columns::of("subscription::read", row);
+    Ok(Subscription {
+        id: columns.parsed("id")?,
+        application: columns.parsed("application_id")?,
+        consumer: columns.parsed("consumer_id")?,
+        api: columns.parsed("api_id")?,
+        owner: columns.parsed("owner_id")?,
+        version: columns.parsed("version_id")?,
+        plan: columns.parsed("plan_id")?,
+        status: columns.named("status", SubscriptionStatus::parse)?,
+        purpose_of_use: columns.checked_opt("purpose_of_use")?,
+        agreement_sha256: columns.get("agreement_sha256")?,
+        expires_at: columns.time_opt("expires_at")?,
+        requested_by: columns.parsed("requested_by")?,
+        decided_by: columns.parsed_opt("decided_by")?,
+        comments: columns.text("comments")?,
+        created_at: columns.time("created_at")?,
+        updated_at: columns.time("updated_at")?,
+        revision: columns.get("revision")?,
+    })
+}
