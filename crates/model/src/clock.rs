@@ -9,10 +9,13 @@ use jiff::Timestamp;
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The machine's clock.
+    /// The machine's clock, in whole microseconds: what is shown is what is stored.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn system() -> Self {
-        Self(Arc::new(Timestamp::now))
+        Self(Arc::new(|| {
+            let now = Timestamp::now();
+            Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+        }))
     }
 
     /// A clock that always shows the same time, for testing rules.
