@@ -109,16 +109,8 @@ pub async fn update_targets(
             Err(error) => return Err(error.into()),
         };
         let number = market.version_number(&request, deployment.version).await?;
-        let draft = DeploymentDraft {
-            api: deployment.api,
-            number,
-            host: deployment.route.host().map(str::to_owned),
-            path_prefix: deployment.route.path_prefix().to_owned(),
-            strip_prefix: deployment.route.strip_prefix(),
-            upstream: pool(known.upstream, upstreams),
-            limits: Vec::new(),
-            max_body_bytes: deployment.max_body_bytes,
-        };
+        let mut draft = DeploymentDraft::of(deployment, number);
+        draft.upstream.targets = targets(known.upstream, upstreams);
         market.replace_deployment(&request, Action::ReplaceDeployment, known.id, draft).await?;
     }
     Ok(())
@@ -389,6 +381,10 @@ async fn deploy(
     Ok(())
 }
 
+fn targets(sample: Sample, upstreams: &Upstreams) -> Vec<TargetDraft> {
+    upstreams.urls(sample).into_iter().map(|url| TargetDraft { url, weight: 1 }).collect()
+}
+
 fn pool(sample: Sample, upstreams: &Upstreams) -> UpstreamDraft {
     let health_check = (sample != Sample::Beds).then(|| HealthCheckDraft {
         path: "/health".to_owned(),
@@ -398,11 +394,7 @@ fn pool(sample: Sample, upstreams: &Upstreams) -> UpstreamDraft {
         healthy_after: 1,
     });
     UpstreamDraft {
-        targets: upstreams
-            .urls(sample)
-            .into_iter()
-            .map(|url| TargetDraft { url, weight: 1 })
-            .collect(),
+        targets: targets(sample, upstreams),
         balance: Balance::RoundRobin,
         health_check,
         timeout_seconds: 5.0,

@@ -7,4 +7,5 @@ mod target;
 
 pub(crate) use check::HealthChecks;
 pub(crate) use pool::{ConnectError, Pool, UpstreamConnection, connect};
+pub(crate) use resolve::Endpoints;
 pub(crate) use target::{Target, Upstream};

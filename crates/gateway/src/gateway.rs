@@ -200,7 +200,8 @@ impl Gateway {
     /// nothing.
     pub fn shut_down(&self, grace: Duration) {
         self.shared.stopping.cancel();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let end = Instant::now() + grace;
         while Instant::now() < end && threads.workers.iter().any(|worker| !worker.is_finished()) {
             thread::sleep(Duration::from_millis(5));
@@ -251,6 +252,7 @@ fn start_workers(
     let mut address = settings.listen;
     let mut workers = Vec::new();
     let mut prepared = Vec::new();
+    worker::require_free(address).map_err(|source| StartError::Listen { address, source })?;
     for number in 0..settings.workers.max(1) {
         let failed = |source| StartError::Listen { address, source };
         let listener = worker::listen(address).map_err(failed)?;

@@ -15,7 +15,7 @@ use model::{
 pub(crate) use operations::{Operation, Operations};
 
 use crate::{
-    balance::Upstream,
+    balance::{Endpoints, Upstream},
     limits::{CounterKey, QuotaCounter, Rate},
     metrics::{DeploymentMetrics, Metrics},
     stages::Caller,
@@ -148,9 +148,14 @@ impl Table {
             .flat_map(|table| &table.deployments)
             .map(|deployment| (deployment.id, deployment.as_ref()))
             .collect();
+        let mut endpoints = Endpoints::default();
+        for target in before.values().flat_map(|deployment| &deployment.upstream.targets) {
+            endpoints.keep(&target.url, &target.endpoint);
+        }
         for entry in &snapshot.deployments {
             let before = before.get(&entry.id).copied();
-            let deployment = Arc::new(Deployment::compile(entry, before, metrics)?);
+            let deployment = Deployment::compile(entry, before, metrics, &mut endpoints)?;
+            let deployment = Arc::new(deployment);
             let prefixes = match entry.route.host() {
                 Some(host) => table.hosts.entry(host.into()).or_default(),
                 None => &mut table.any_host,
@@ -265,6 +270,7 @@ impl Deployment {
         entry: &DeploymentEntry,
         previous: Option<&Self>,
         metrics: &Metrics,
+        endpoints: &mut Endpoints,
     ) -> Result<Self, PublishError> {
         if entry.upstream.targets.is_empty() {
             return Err(PublishError::NoTargets(entry.id));
@@ -272,9 +278,9 @@ impl Deployment {
         let unusable = || PublishError::Unusable(entry.id);
         let lifecycle = Lifecycle::compile(&entry.lifecycle).ok_or_else(unusable)?;
         let metrics = metrics.deployment(entry);
+        let before = previous.map(|before| &before.upstream);
         let upstream =
-            Upstream::compile(&entry.upstream, previous.map(|before| &before.upstream), &metrics)
-                .ok_or_else(unusable)?;
+            Upstream::compile(&entry.upstream, before, &metrics, endpoints).ok_or_else(unusable)?;
         Ok(Self {
             id: entry.id,
             version: entry.version,

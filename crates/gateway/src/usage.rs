@@ -38,16 +38,6 @@ struct Inner {
     paused_until: Option<u64>,
 }
 
-impl Inner {
-    fn give_ticket(&mut self) -> u64 {
-        self.given += 1;
-        if let Some(flusher) = self.flusher.take() {
-            flusher.wake();
-        }
-        self.given
-    }
-}
-
 impl UsageLog {
     pub(crate) fn open(
         dir: &Path,
@@ -72,17 +62,11 @@ impl UsageLog {
         if inner.writer.push(&record.to_bytes()).is_err() {
             self.metrics.usage_lost.inc();
         }
-        inner.give_ticket()
-    }
-
-    /// Waits until everything that is ready now has run.
-    ///
-    /// Whoever sends to a target waits here, so that the sends of one turn follow each other closely: a target
-    /// that is still busy with the first need not be woken for each of the others, which costs more than the
-    /// sending itself.
-    pub(crate) async fn end_of_turn(&self) {
-        let ticket = self.inner.borrow_mut().give_ticket();
-        poll_fn(|context| self.poll_written(ticket, context)).await;
+        inner.given += 1;
+        if let Some(flusher) = inner.flusher.take() {
+            flusher.wake();
+        }
+        inner.given
     }
 
     /// Whether the record of `ticket` has been written, or given up on.

@@ -218,6 +218,13 @@ async fn tick(worker: Rc<Worker>) {
     }
 }
 
+/// Fails when somebody else listens on `address` already, which sharing the port would hide.
+pub(crate) fn require_free(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
+}
+
 /// Opens a listener that shares its port with those of the other workers.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;

@@ -75,6 +75,42 @@ pub struct HealthCheckDraft {
     pub healthy_after: u8,
 }
 
+impl DeploymentDraft {
+    /// What would have to be asked for to get a deployment as it is; `number` is that of its version.
+    pub fn of(deployment: Deployment, number: semver::Version) -> Self {
+        let Upstream { targets, balance, health_check, timeout_ms, retries } = deployment.upstream;
+        let seconds = |millis: u32| f64::from(millis) / 1_000.0;
+        Self {
+            api: deployment.api,
+            number,
+            host: deployment.route.host().map(str::to_owned),
+            path_prefix: deployment.route.path_prefix().to_owned(),
+            strip_prefix: deployment.route.strip_prefix(),
+            upstream: UpstreamDraft {
+                targets: targets
+                    .into_iter()
+                    .map(|target| TargetDraft {
+                        url: target.url.to_string(),
+                        weight: target.weight,
+                    })
+                    .collect(),
+                balance,
+                health_check: health_check.map(|check| HealthCheckDraft {
+                    path: check.path,
+                    interval_seconds: seconds(check.interval_ms),
+                    timeout_seconds: seconds(check.timeout_ms),
+                    unhealthy_after: check.unhealthy_after,
+                    healthy_after: check.healthy_after,
+                }),
+                timeout_seconds: seconds(timeout_ms),
+                retries,
+            },
+            limits: deployment.limits.into_iter().map(LimitDraft::from).collect(),
+            max_body_bytes: deployment.max_body_bytes,
+        }
+    }
+}
+
 const TARGETS_MAX: usize = 64;
 const TIMEOUT_MAX: f64 = 600.0;
 const INTERVAL_MAX: f64 = 3_600.0;

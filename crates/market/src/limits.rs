@@ -21,6 +21,23 @@ pub struct LimitDraft {
     pub burst: Option<u32>,
 }
 
+impl From<Limit> for LimitDraft {
+    fn from(limit: Limit) -> Self {
+        let Limit { name, per, amount } = limit;
+        let draft =
+            Self { name, per, requests: None, concurrent: None, window_seconds: None, burst: None };
+        match amount {
+            LimitAmount::Rate { requests, window_seconds, burst } => Self {
+                requests: Some(requests),
+                window_seconds: Some(window_seconds),
+                burst: Some(burst),
+                ..draft
+            },
+            LimitAmount::Concurrent { calls } => Self { concurrent: Some(calls), ..draft },
+        }
+    }
+}
+
 const LIMITS_MAX: usize = 16;
 const WINDOW_MAX: u32 = 86_400;
 

@@ -249,7 +249,8 @@ impl ApiView {
             versions: Vec::new(),
             body: api.into(),
         };
-        view.versions = versions.into_iter().map(VersionView::from).collect();
+        view.versions =
+            versions.into_iter().map(|version| VersionView::of(version, caller)).collect();
         // To whom else an API is shown is nobody's business but the owner's.
         if !caller.acts_for(view.tenant_id) {
             view.body.visible_to.clear();

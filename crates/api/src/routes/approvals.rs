@@ -46,9 +46,13 @@ async fn list(call: Call) -> Result<Reply, Problem> {
     let query: PageQuery = call.query()?;
     let (number, limit, page) = call::page(query.page, query.limit)?;
     let found = call.market.list_approvals(call.request(), page).await?;
-    let versions = Listing::of(number, limit, found.versions, |(api, version)| {
-        PendingVersionView { api_id: api.id, api_name: api.name, version: version.into() }
-    });
+    let caller = &call.request().caller;
+    let versions =
+        Listing::of(number, limit, found.versions, |(api, version)| PendingVersionView {
+            api_id: api.id,
+            api_name: api.name,
+            version: VersionView::of(version, caller),
+        });
     let subscriptions = Listing::of(number, limit, found.subscriptions, SubscriptionView::from);
     Ok(Reply::ok(&ApprovalsView { versions, subscriptions }))
 }

@@ -3,7 +3,7 @@
 use authz::Action;
 use jiff::Timestamp;
 use market::{DeploymentDraft, HealthCheckDraft, Kind, TargetDraft, UpstreamDraft};
-use model::{ApiId, Balance, Deployment, DeploymentId, HealthCheck, Upstream};
+use model::{ApiId, Balance, Deployment, DeploymentId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -195,42 +195,36 @@ impl From<DeploymentBody> for DeploymentDraft {
     }
 }
 
-impl DeploymentBody {
-    fn of(deployment: Deployment, version: semver::Version) -> Self {
-        let Upstream { targets, balance, health_check, timeout_ms, retries } = deployment.upstream;
+impl From<DeploymentDraft> for DeploymentBody {
+    fn from(draft: DeploymentDraft) -> Self {
+        let UpstreamDraft { targets, balance, health_check, timeout_seconds, retries } =
+            draft.upstream;
         Self {
-            api_id: deployment.api,
-            version,
+            api_id: draft.api,
+            version: draft.number,
             route: RouteBody {
-                host: deployment.route.host().map(str::to_owned),
-                path_prefix: deployment.route.path_prefix().to_owned(),
-                strip_prefix: deployment.route.strip_prefix(),
+                host: draft.host,
+                path_prefix: draft.path_prefix,
+                strip_prefix: draft.strip_prefix,
             },
             upstream: UpstreamBody {
                 targets: targets
                     .into_iter()
-                    .map(|target| TargetBody { url: target.url.to_string(), weight: target.weight })
+                    .map(|target| TargetBody { url: target.url, weight: target.weight })
                     .collect(),
                 balance,
-                health_check: health_check.map(HealthCheckBody::from),
-                timeout_seconds: f64::from(timeout_ms) / 1_000.0,
+                health_check: health_check.map(|check| HealthCheckBody {
+                    path: check.path,
+                    interval_seconds: check.interval_seconds,
+                    timeout_seconds: check.timeout_seconds,
+                    unhealthy_after: check.unhealthy_after,
+                    healthy_after: check.healthy_after,
+                }),
+                timeout_seconds,
                 retries,
             },
-            limits: deployment.limits.into_iter().map(LimitBody::from).collect(),
-            max_body_bytes: deployment.max_body_bytes,
-        }
-    }
-}
-
-impl From<HealthCheck> for HealthCheckBody {
-    fn from(check: HealthCheck) -> Self {
-        let HealthCheck { path, interval_ms, timeout_ms, unhealthy_after, healthy_after } = check;
-        Self {
-            path,
-            interval_seconds: f64::from(interval_ms) / 1_000.0,
-            timeout_seconds: f64::from(timeout_ms) / 1_000.0,
-            unhealthy_after,
-            healthy_after,
+            limits: draft.limits.into_iter().map(LimitBody::from).collect(),
+            max_body_bytes: draft.max_body_bytes,
         }
     }
 }
@@ -244,7 +238,7 @@ async fn view(call: &Call, deployment: Deployment) -> Result<DeploymentView, Pro
         created_at: deployment.created_at,
         updated_at: deployment.updated_at,
         revision: deployment.revision,
-        body: DeploymentBody::of(deployment, version),
+        body: DeploymentDraft::of(deployment, version).into(),
     })
 }
 
@@ -278,7 +272,7 @@ async fn change(
     let current = call.market.read_deployment(call.request(), id).await?;
     let request = call.request_for(current.revision);
     let version = call.market.version_number(call.request(), current.version).await?;
-    let body = body::patched(DeploymentBody::of(current, version), patch)?;
+    let body = body::patched(DeploymentBody::from(DeploymentDraft::of(current, version)), patch)?;
     let action = Action::ChangeDeployment;
     let deployment = call.market.replace_deployment(&request, action, id, body.into()).await?;
     shown(&call, deployment).await

@@ -1,7 +1,7 @@
 //! Limits, as plans and deployments have them.
 
 use market::LimitDraft;
-use model::{Limit, LimitAmount, LimitScope, Slug};
+use model::{Limit, LimitScope, Slug};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -31,26 +31,15 @@ impl From<LimitBody> for LimitDraft {
     }
 }
 
+impl From<LimitDraft> for LimitBody {
+    fn from(draft: LimitDraft) -> Self {
+        let LimitDraft { name, per, requests, concurrent, window_seconds, burst } = draft;
+        Self { name, per, requests, concurrent, window_seconds, burst }
+    }
+}
+
 impl From<Limit> for LimitBody {
     fn from(limit: Limit) -> Self {
-        let Limit { name, per, amount } = limit;
-        match amount {
-            LimitAmount::Rate { requests, window_seconds, burst } => Self {
-                name,
-                per,
-                requests: Some(requests),
-                concurrent: None,
-                window_seconds: Some(window_seconds),
-                burst: Some(burst),
-            },
-            LimitAmount::Concurrent { calls } => Self {
-                name,
-                per,
-                requests: None,
-                concurrent: Some(calls),
-                window_seconds: None,
-                burst: None,
-            },
-        }
+        LimitDraft::from(limit).into()
     }
 }

@@ -65,12 +65,13 @@ impl SpecificationBody {
             (Some(content), None) => {
                 let raw = content.get();
                 if raw.starts_with('"') {
-                    let text: String = serde_json::from_str(raw).map_err(|_unpaired_surrogate| {
-                        Problem::invalid(
-                            "specification.content",
-                            "holds an escape that is no character",
-                        )
-                    })?;
+                    let text: String =
+                        serde_json::from_str(raw).map_err(|_unpaired_surrogate| {
+                            Problem::invalid(
+                                "specification.content",
+                                "holds an escape that is no character",
+                            )
+                        })?;
                     Ok(SpecificationSource::Content(text.into_bytes()))
                 } else {
                     Ok(SpecificationSource::Content(raw.as_bytes().to_vec()))

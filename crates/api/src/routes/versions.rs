@@ -50,7 +50,9 @@ pub(super) struct VersionView {
     id: VersionId,
     version: String,
     status: VersionStatus,
-    submitted_by: UserId,
+    /// Only shown to the owning tenant.
+    submitted_by: Option<UserId>,
+    /// Only shown to the owning tenant.
     approval_details: Option<DecisionView>,
     deprecated_at: Option<Timestamp>,
     sunset_at: Option<Timestamp>,
@@ -84,14 +86,15 @@ struct ReviewedView {
     sunset_at: Option<Timestamp>,
 }
 
-impl From<ApiVersion> for VersionView {
-    fn from(version: ApiVersion) -> Self {
-        let approval_details = version.decision.map(DecisionView::from);
+impl VersionView {
+    pub(super) fn of(version: ApiVersion, caller: &authz::Caller) -> Self {
+        let is_own = caller.acts_for(version.tenant);
+        let approval_details = version.decision.map(DecisionView::from).filter(|_| is_own);
         Self {
             id: version.id,
             version: version.number.to_string(),
             status: version.status,
-            submitted_by: version.submitted_by,
+            submitted_by: is_own.then_some(version.submitted_by),
             approval_details,
             deprecated_at: version.deprecated_at,
             sunset_at: version.sunset_at,
@@ -128,7 +131,8 @@ fn moved((api, version): (Api, ApiVersion)) -> Reply {
 async fn list(call: Call) -> Result<Reply, Problem> {
     let id = call.id("id", Kind::Api)?;
     let versions = call.market.list_versions(call.request(), id).await?;
-    let items = versions.into_iter().map(VersionView::from).collect();
+    let caller = &call.request().caller;
+    let items = versions.into_iter().map(|version| VersionView::of(version, caller)).collect();
     Ok(Reply::ok(&Items { items }))
 }
 

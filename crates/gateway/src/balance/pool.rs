@@ -35,7 +35,7 @@ pub(crate) struct UpstreamConnection {
     /// Dropped as soon as it has ended, which is what ends the calls that wait for it.
     driver: Option<Connection<TokioIo<TcpStream>, RequestBody>>,
     waker: Arc<DrivenWaker>,
-    target: u64,
+    endpoint: u64,
     /// Whether it has carried a call before.
     pub(crate) reused: bool,
 }
@@ -147,9 +147,9 @@ impl Pool {
         Self { idle: RefCell::default(), max_idle, idle_timeout }
     }
 
-    /// Takes the connection to `target` that was used last.
+    /// Takes the connection to where `target` is that was used last.
     pub(crate) fn take(&self, target: &Target) -> Option<Box<UpstreamConnection>> {
-        let idle = self.idle.borrow_mut().get_mut(&target.number)?.pop()?;
+        let idle = self.idle.borrow_mut().get_mut(&target.endpoint.number)?.pop()?;
         Some(idle.connection)
     }
 
@@ -157,7 +157,7 @@ impl Pool {
     pub(crate) fn put(&self, mut connection: Box<UpstreamConnection>, now: u64) {
         connection.reused = true;
         let mut all = self.idle.borrow_mut();
-        let idle = all.entry(connection.target).or_default();
+        let idle = all.entry(connection.endpoint).or_default();
         if idle.len() < self.max_idle {
             idle.push(Idle { connection, since: now });
         }
@@ -179,7 +179,7 @@ pub(crate) async fn connect(
     patience: Duration,
     now: u64,
 ) -> Result<Box<UpstreamConnection>, ConnectError> {
-    let addresses = match target.resolver.addresses(policy, patience, now).await {
+    let addresses = match target.endpoint.resolver.addresses(policy, patience, now).await {
         Ok(addresses) => addresses,
         Err(ResolveError::Forbidden) => return Err(ConnectError::Forbidden),
         Err(ResolveError::Unknown) => return Err(ConnectError::Unreachable),
@@ -196,7 +196,7 @@ pub(crate) async fn connect(
         sender,
         driver: Some(driver),
         waker: Arc::default(),
-        target: target.number,
+        endpoint: target.endpoint.number,
         reused: false,
     }))
 }

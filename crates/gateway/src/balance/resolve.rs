@@ -1,8 +1,12 @@
 //! From the host of a target to addresses that may be connected to.
 
 use std::{
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,7 +15,19 @@ use tokio::{net::lookup_host, time::timeout};
 
 const KEEP: Duration = Duration::from_secs(10);
 
-/// Resolves the host of one target, and remembers the answer for a while.
+/// A host and port that connections go to. All targets there, of whatever deployment, share the connections, so that
+/// their number depends on the calls in flight and not on how many routes lead to the same place.
+pub(crate) struct Endpoint {
+    /// Tells endpoints apart within the process.
+    pub(crate) number: u64,
+    pub(crate) resolver: Resolver,
+}
+
+/// The endpoints of a snapshot, by host and port.
+#[derive(Default)]
+pub(crate) struct Endpoints(HashMap<(Box<str>, u16), Arc<Endpoint>>);
+
+/// Resolves the host of one endpoint, and remembers the answer for a while.
 pub(crate) struct Resolver {
     host: Host,
     port: u16,
@@ -36,6 +52,23 @@ pub(crate) enum ResolveError {
     Unknown,
     /// All its addresses are forbidden to the installation.
     Forbidden,
+}
+
+impl Endpoints {
+    /// The endpoint of an address; a new one when it is not known yet.
+    pub(crate) fn at(&mut self, url: &UpstreamUrl) -> Arc<Endpoint> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let make = || {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            Arc::new(Endpoint { number, resolver: Resolver::new(url) })
+        };
+        Arc::clone(self.0.entry((url.host().into(), url.port())).or_insert_with(make))
+    }
+
+    /// Keeps an endpoint that is in use.
+    pub(crate) fn keep(&mut self, url: &UpstreamUrl, endpoint: &Arc<Endpoint>) {
+        self.0.insert((url.host().into(), url.port()), Arc::clone(endpoint));
+    }
 }
 
 impl Resolver {

@@ -12,7 +12,7 @@ use http::HeaderValue;
 use model::{HealthCheck, TargetId, UpstreamUrl};
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::resolve::Resolver;
+use super::resolve::{Endpoint, Endpoints};
 use crate::metrics::DeploymentMetrics;
 
 /// Failures in a row after which a target is spared for a while.
@@ -41,7 +41,7 @@ pub(crate) struct Target {
     pub(crate) url: UpstreamUrl,
     /// The `Host` header of calls to it.
     pub(crate) authority: HeaderValue,
-    pub(crate) resolver: Resolver,
+    pub(crate) endpoint: Arc<Endpoint>,
     failures: AtomicU32,
     /// Nanoseconds since the process began, until which calls spare it.
     ejected_until: AtomicU64,
@@ -62,6 +62,7 @@ impl Upstream {
         upstream: &model::Upstream,
         previous: Option<&Self>,
         metrics: &Arc<DeploymentMetrics>,
+        endpoints: &mut Endpoints,
     ) -> Option<Self> {
         let mut targets = Vec::with_capacity(upstream.targets.len());
         let mut weights = Vec::with_capacity(upstream.targets.len());
@@ -72,7 +73,7 @@ impl Upstream {
                 .find(|target| target.id == entry.id && target.url == entry.url);
             let target = match known {
                 Some(target) => Arc::clone(target),
-                None => Arc::new(Target::new(entry, metrics)?),
+                None => Arc::new(Target::new(entry, metrics, endpoints)?),
             };
             if upstream.health_check.is_none() {
                 target.checked_down.store(false, Ordering::Relaxed);
@@ -116,7 +117,11 @@ impl Upstream {
 }
 
 impl Target {
-    fn new(entry: &model::Target, metrics: &Arc<DeploymentMetrics>) -> Option<Self> {
+    fn new(
+        entry: &model::Target,
+        metrics: &Arc<DeploymentMetrics>,
+        endpoints: &mut Endpoints,
+    ) -> Option<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let gauge = metrics.target(entry.id.to_string());
         gauge.set(1);
@@ -125,7 +130,7 @@ impl Target {
             id: entry.id,
             url: entry.url.clone(),
             authority: HeaderValue::from_str(&entry.url.authority()).ok()?,
-            resolver: Resolver::new(&entry.url),
+            endpoint: endpoints.at(&entry.url),
             failures: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
             ejections: AtomicU32::new(0),

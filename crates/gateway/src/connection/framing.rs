@@ -98,6 +98,11 @@ impl Framing {
         self.state == State::Start && self.partial.is_empty()
     }
 
+    /// Whether the head of a request has ended and its body has not.
+    pub(crate) fn is_in_body(&self) -> bool {
+        !matches!(self.state, State::Start | State::Fields)
+    }
+
     /// Looks at the next bytes of the stream.
     pub(crate) fn inspect(&mut self, bytes: &[u8]) -> Result<(), Found> {
         let mut rest = bytes;

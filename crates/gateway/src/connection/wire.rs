@@ -151,6 +151,7 @@ impl Read for Wire {
         if bytes.is_empty() {
             return Poll::Ready(Ok(()));
         }
+        let in_body = wire.framing.is_in_body();
         match wire.framing.inspect(bytes) {
             Ok(()) => {
                 wire.state.saw_bytes(wire.framing.is_between_requests(), worker.coarse_now());
@@ -159,6 +160,10 @@ impl Read for Wire {
             }
             Err(Found { offence, clean }) => {
                 wire.offence = Some(offence);
+                if in_body && clean == 0 && wire.state.has_calls() {
+                    // The call whose body this is fails, and answers for itself.
+                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::InvalidData)));
+                }
                 match bytes.get(..clean) {
                     Some(clean) if !clean.is_empty() => {
                         cursor.put_slice(clean);

@@ -205,7 +205,6 @@ pub(crate) async fn forward(
         let headers =
             if again { outgoing.headers.clone() } else { std::mem::take(&mut outgoing.headers) };
         let request = outgoing.request(target, headers)?;
-        worker.usage.end_of_turn().await;
         let began = worker.now();
         let outcome = exchange(worker, &mut connection, request, deadline).await;
         recorder.add_upstream_nanos(worker.now().saturating_sub(began));

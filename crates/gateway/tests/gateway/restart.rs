@@ -88,6 +88,16 @@ fn a_gateway_starts_from_its_last_snapshot() {
 }
 
 #[test]
+fn an_address_that_is_taken_is_an_error() {
+    let target = TestTarget::named("reached");
+    let gateway = TestGateway::serving(deployment(&[target.address]));
+    let state = tempfile::tempdir().unwrap();
+    let taken = gateway::GatewaySettings { listen: gateway.address, ..settings(&state) };
+    let refused = Gateway::start(taken, &keys(), Clock::system());
+    assert!(matches!(refused, Err(gateway::StartError::Listen { .. })), "{refused:?}");
+}
+
+#[test]
 fn calls_in_flight_are_finished_at_the_end() {
     let target = TestTarget::answering(|_seen| {
         thread::sleep(Duration::from_millis(300));

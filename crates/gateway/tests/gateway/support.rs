@@ -356,7 +356,7 @@ impl Client {
             };
             let size = u64::from_str_radix(&size, 16).unwrap();
             let taken = self.reader.by_ref().take(size).read_to_end(&mut answer.body);
-            if taken.ok() != Some(size as usize) || self.line().is_none() {
+            if taken.ok().map(|taken| taken as u64) != Some(size) || self.line().is_none() {
                 answer.whole = false;
                 return;
             }

@@ -45,7 +45,7 @@ fn a_target_that_hangs_is_a_timeout() {
 }
 
 #[test]
-fn a_target_that_never_accepts_is_a_timeout_of_the_call() {
+fn an_answer_before_the_question_never_looks_whole() {
     let target = raw_target(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
         let _ = stream.read_to_end(&mut Vec::new());

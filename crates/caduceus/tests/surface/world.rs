@@ -1,0 +1,188 @@
+//! An installation in which every route has something to act on.
+
+use serde_json::{Value, json};
+use testkit::{Api, Client, Database, Installation, Tenant};
+
+pub(crate) struct World {
+    pub(crate) installation: Installation,
+    pub(crate) hospital: Tenant,
+    active: Api,
+    pending: Api,
+    unused_plan: String,
+    application: String,
+    credential: String,
+    pending_subscription: String,
+    active_subscription: String,
+    deployment: String,
+    category: String,
+    empty_tenant: String,
+    user: String,
+    session: String,
+}
+
+impl World {
+    pub(crate) async fn create(database: Database) -> Self {
+        let installation = Installation::start(env!("CARGO_BIN_EXE_caduceus"), database).await;
+        let hospital = installation.tenant("hospital").await;
+        let admin = installation.admin();
+        let active = hospital.publish("Scheduling", &json!({})).await;
+        let pending = hospital.register("Pharmacy", &json!({})).await;
+        let open = hospital.offer_plan(&active, &json!({})).await;
+        let asked = json!({ "name": "Asked", "approval": "owner" });
+        let asked = hospital.offer_plan(&active, &asked).await;
+        let unused_plan = hospital.offer_plan(&active, &json!({ "name": "Unused" })).await;
+        let application = hospital.application("Portal").await;
+        let credential = hospital.key(&application).await.id;
+        let active_subscription = id(&hospital.subscribe(&application, &active, &open).await);
+        let other = hospital.application("Other").await;
+        let pending_subscription = id(&hospital.subscribe(&other, &active, &asked).await);
+        let target = ["http://127.0.0.1:9".to_owned()];
+        let deployment = id(&hospital.deploy(&active, "/scheduling", &target, &json!({})).await);
+        let body = json!({ "slug": "imaging", "name": "Imaging" });
+        let category = id(&admin.post("/admin/categories", &body).await.created());
+        let body = json!({ "slug": "empty", "name": "Empty" });
+        let empty_tenant = id(&admin.post("/admin/tenants", &body).await.created());
+        let user = hospital.auditor().get("/me").await.ok();
+        Self {
+            active,
+            pending,
+            unused_plan,
+            application,
+            credential,
+            pending_subscription,
+            active_subscription,
+            deployment,
+            category,
+            empty_tenant,
+            user: user["userId"].as_str().unwrap().to_owned(),
+            session: user["sessionId"].as_str().unwrap().to_owned(),
+            hospital,
+            installation,
+        }
+    }
+
+    pub(crate) fn admin(&self) -> &Client {
+        self.installation.admin()
+    }
+
+    /// What stands for the parameters of the path.
+    pub(crate) fn parameters(&self, operation: &str) -> [(&'static str, &str); 2] {
+        let id = match operation {
+            "version.approve" | "version.reject" | "api.remove" => &self.pending.id,
+            "subscription.approve" | "subscription.reject" => &self.pending_subscription,
+            _ => match operation.split_once('.').unwrap().0 {
+                "api" | "version" | "specification" => &self.active.id,
+                "application" | "credential" => &self.application,
+                "subscription" => &self.active_subscription,
+                "deployment" => &self.deployment,
+                "plan" => &self.unused_plan,
+                "category" => &self.category,
+                "tenant" => &self.empty_tenant,
+                "user" => &self.user,
+                "session" => &self.session,
+                _ => "nothing",
+            },
+        };
+        [("{id}", id), ("{credentialId}", &self.credential)]
+    }
+
+    /// A body that the operation takes.
+    pub(crate) fn body(&self, operation: &str) -> Value {
+        let api = &self.active;
+        match operation {
+            "installation.set_up" => json!({
+                "token": "none", "tenant": { "slug": "again", "name": "Again" },
+                "admin": { "email": "a@b.example", "name": "A", "password": testkit::PASSWORD },
+            }),
+            "invitation.accept" => json!({ "token": "none", "password": testkit::PASSWORD }),
+            "me.change_password" => {
+                json!({ "currentPassword": testkit::PASSWORD, "newPassword": "another one, as long" })
+            }
+            "api.register" => Tenant::api_draft("Laboratory", &json!({})),
+            "api.replace" => json!({
+                "name": "Scheduling", "description": "New.", "owner": "Team",
+                "contactEmail": "team@clinic.example",
+            }),
+            "api.change" => json!({ "description": "New." }),
+            "version.submit" => json!({
+                "version": "2.0.0",
+                "specification": { "format": "openapi", "content": testkit::openapi_json("Two") },
+            }),
+            "specification.validate" => json!({
+                "specification": { "format": "openapi", "content": testkit::openapi_json("One") },
+            }),
+            "version.approve"
+            | "version.reject"
+            | "subscription.approve"
+            | "subscription.reject"
+            | "subscription.suspend"
+            | "subscription.cancel" => {
+                json!({ "comments": "seen" })
+            }
+            "version.deprecate" | "version.retire" => json!({ "version": "1.0.0" }),
+            "deployment.create" | "deployment.replace" => {
+                let prefix = if operation == "deployment.create" { "/new" } else { "/scheduling" };
+                let target = ["http://127.0.0.1:10".to_owned()];
+                Tenant::deployment_draft(api, prefix, &target, &json!({}))
+            }
+            "deployment.change" => json!({ "maxBodyBytes": 1000 }),
+            "plan.create" => json!({ "apiId": api.id, "name": "Another" }),
+            "plan.replace" => json!({ "apiId": api.id, "name": "Renamed" }),
+            "plan.change" => json!({ "description": "New." }),
+            "application.create" | "application.replace" => json!({ "name": "Named" }),
+            "application.change" => json!({ "description": "New." }),
+            "credential.create" => json!({ "type": "api_key" }),
+            "credential.rotate" => json!({ "overlapSeconds": 60 }),
+            "subscription.request" => json!({
+                "applicationId": self.application, "apiId": api.id, "planId": self.unused_plan,
+            }),
+            "tenant.create" => json!({ "slug": "another", "name": "Another" }),
+            "tenant.replace" => json!({ "slug": "empty", "name": "Renamed", "active": true }),
+            "tenant.change" | "user.change" | "category.change" => json!({ "name": "Renamed" }),
+            "user.invite" => {
+                json!({ "email": "new@b.example", "name": "New", "roles": ["consumer"] })
+            }
+            "user.replace" => json!({ "name": "Renamed", "roles": ["consumer"], "active": true }),
+            "category.create" => json!({ "slug": "billing", "name": "Billing" }),
+            "category.replace" => json!({ "name": "Renamed" }),
+            "setting.replace" => json!({ "name": "Renamed", "usageRetentionDays": 40 }),
+            "setting.change" => json!({ "usageRetentionDays": 50 }),
+            other => panic!("no body is known for {other}; every operation with a body needs one"),
+        }
+    }
+
+    /// Everything that can be read, for seeing that nothing has changed.
+    pub(crate) async fn state(&self) -> Vec<Value> {
+        let paths = [
+            "/apis?limit=200".to_owned(),
+            format!("/apis/{}", self.pending.id),
+            format!("/plans?apiId={}", self.active.id),
+            "/deployments".to_owned(),
+            "/applications".to_owned(),
+            format!("/applications/{}/credentials", self.application),
+            "/subscriptions".to_owned(),
+            "/categories".to_owned(),
+            "/admin/tenants".to_owned(),
+            "/admin/users".to_owned(),
+            "/admin/settings".to_owned(),
+            "/admin/sessions?scope=tenant".to_owned(),
+            "/audit/events?limit=200".to_owned(),
+            "/auth/jwks".to_owned(),
+            "/approvals".to_owned(),
+        ];
+        let mut state = Vec::with_capacity(paths.len());
+        for path in paths {
+            let mut answer = self.admin().get(&path).await.ok();
+            // It counts with every event, also with those of others.
+            if let Some(items) = answer["items"].as_array_mut() {
+                items.iter_mut().for_each(|item| item["configVersion"] = Value::Null);
+            }
+            state.push(answer);
+        }
+        state
+    }
+}
+
+fn id(made: &Value) -> String {
+    made["id"].as_str().unwrap().to_owned()
+}

@@ -1,0 +1,75 @@
+//! Databases, one per test.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::Postgres;
+
+/// A database that nobody else uses.
+#[derive(Debug)]
+pub struct Database {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// In the data folder of the installation.
+    Sqlite,
+    /// On a server; it is dropped with the test.
+    Postgres { server: String, name: String },
+}
+
+impl Database {
+    /// An empty SQLite database in the data folder.
+    pub const fn sqlite() -> Self {
+        Self { kind: Kind::Sqlite }
+    }
+
+    /// An empty PostgreSQL database on the server that all tests share.
+    pub async fn postgres() -> Self {
+        Self::on(&Postgres::shared_url().await).await
+    }
+
+    /// An empty PostgreSQL database on this server.
+    pub async fn on(server: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let now = jiff::Timestamp::now().as_nanosecond();
+        let name = format!("caduceus_{}_{now}_{number}", std::process::id());
+        execute(server, &format!("CREATE DATABASE {name}"))
+            .await
+            .unwrap_or_else(|error| panic!("no database could be made at {server}: {error}"));
+        Self { kind: Kind::Postgres { server: server.to_owned(), name } }
+    }
+
+    /// Its URL; none for the default in the data folder.
+    pub fn url(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Sqlite => None,
+            Kind::Postgres { server, name } => {
+                let (base, _) = server.rsplit_once('/').unwrap();
+                Some(format!("{base}/{name}"))
+            }
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let Kind::Postgres { server, name } = &self.kind else { return };
+        let (server, statement) =
+            (server.clone(), format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        // A thread of its own: the test's runtime may be ending. A server that is gone has dropped it for us.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map(|runtime| runtime.block_on(execute(&server, &statement)).is_ok())
+        });
+        drop(dropping.join());
+    }
+}
+
+async fn execute(server: &str, statement: &str) -> Result<(), sqlx::Error> {
+    use sqlx::{Connection, PgConnection};
+    let mut connection = PgConnection::connect(server).await?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement.to_owned())).execute(&mut connection).await?;
+    connection.close().await
+}
