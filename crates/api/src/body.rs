@@ -9,6 +9,13 @@ use crate::problem::Problem;
 
 /// Reads a JSON body; unknown fields and wrong types are errors that name the field.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // A list would be read as the fields in their order.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return match serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
+            Ok(_) => Err(Problem::invalid("$", "must be an object")),
+            Err(error) => Err(malformed(&error)),
+        };
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     match serde_path_to_error::deserialize(&mut deserializer) {
         Ok(value) => match deserializer.end() {
@@ -16,18 +23,19 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             Err(error) => Err(malformed(&error)),
         },
         Err(error) => {
-            let field = error.path().to_string();
-            Err(classify(field, error.inner()))
+            // What is no JSON at all is malformed, also when a wrong field comes before the place.
+            if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(bytes) {
+                return Err(malformed(&error));
+            }
+            Err(wrong_field(error.path(), error.inner()))
         }
     }
 }
 
 /// Reads a value that was already parsed, such as a patched document.
 fn parse_value<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let field = error.path().to_string();
-        classify(field, error.inner())
-    })
+    serde_path_to_error::deserialize(value)
+        .map_err(|error| wrong_field(error.path(), error.inner()))
 }
 
 /// A document changed by a JSON Merge Patch.
@@ -80,14 +88,11 @@ pub(crate) fn require_media_type(
     ))
 }
 
-fn classify(field: String, error: &serde_json::Error) -> Problem {
-    match error.classify() {
-        serde_json::error::Category::Data => {
-            let field = if field == "." { "$".to_owned() } else { field };
-            Problem::invalid(field, without_position(error))
-        }
-        _ => malformed(error),
-    }
+/// The problem of a well-formed document whose content does not fit.
+fn wrong_field(path: &serde_path_to_error::Path, error: &serde_json::Error) -> Problem {
+    let field = path.to_string();
+    let field = if field == "." { "$".to_owned() } else { field };
+    Problem::invalid(field, without_position(error))
 }
 
 fn malformed(error: &serde_json::Error) -> Problem {

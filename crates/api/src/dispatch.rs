@@ -64,8 +64,9 @@ pub fn router(market: Arc<Market>, clock: Clock, settings: ApiSettings) -> Route
         callers: Throttle::new(per_second, per_second.saturating_mul(10)),
         settings,
     });
-    let endpoints = routes::all();
+    let mut endpoints = routes::all();
     let document = Bytes::from(openapi::render(&endpoints));
+    endpoints.push(openapi::endpoint(document));
     let mut by_path: BTreeMap<&'static str, Vec<Endpoint>> = BTreeMap::new();
     for endpoint in endpoints {
         by_path.entry(endpoint.path).or_default().push(endpoint);
@@ -102,12 +103,6 @@ pub fn router(market: Arc<Market>, clock: Clock, settings: ApiSettings) -> Route
         });
         router = router.route(&format!("/api/v1{path}"), methods);
     }
-    router = router.route(
-        "/api/v1/openapi.json",
-        axum::routing::get(move || {
-            std::future::ready(respond(Reply::content("application/json", document.clone())))
-        }),
-    );
     router.fallback(move |request: HttpRequest| {
         let problem =
             Problem::new(StatusCode::NOT_FOUND, "route_not_found", "there is no such resource");
@@ -284,7 +279,8 @@ fn not_modified(parts: &Parts, mut reply: Reply) -> Reply {
     let tag = reply.headers.get(header::ETAG).and_then(|value| value.to_str().ok());
     let is_same = match (known, tag) {
         (Some(known), Some(tag)) => {
-            known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag)
+            let is_it = |known: &str| known == "*" || known.trim_start_matches("W/") == tag;
+            known.split(',').any(|known| is_it(known.trim()))
         }
         _ => false,
     };
@@ -376,8 +372,8 @@ fn conditions(request: Request, parts: &Parts, body: &Bytes) -> Result<Request, 
             Some(Idempotency { key: key.to_owned(), fingerprint })
         }
     };
-    let dry_run = parts.uri.query().is_some_and(|query| {
-        query.split('&').any(|pair| pair.strip_prefix(openapi::DRY_RUN) == Some("=true"))
-    });
+    let pairs: Vec<(String, String)> =
+        serde_urlencoded::from_str(parts.uri.query().unwrap_or_default()).unwrap_or_default();
+    let dry_run = pairs.iter().any(|(name, value)| name == openapi::DRY_RUN && value == "true");
     Ok(Request { expected_revision, idempotency, dry_run, ..request })
 }

@@ -2,41 +2,44 @@
 
 use std::collections::BTreeMap;
 
-use authz::Access;
+use authz::{Access, Action};
+use bytes::Bytes;
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::{endpoint::Endpoint, problem::ProblemDocument};
+use crate::{
+    endpoint::{Endpoint, get},
+    problem::ProblemDocument,
+    reply::Reply,
+};
 
 /// The query parameter of every write that asks for a check without effect.
 pub(crate) const DRY_RUN: &str = "dryRun";
 
-/// The document, pretty-printed.
+const SUMMARY: &str = "Read this description";
+
+/// The route of the document.
+pub(crate) fn endpoint(document: Bytes) -> Endpoint {
+    get("/openapi.json", Action::ReadOpenApi, SUMMARY)
+        .answers_document(&["application/json"])
+        .run(move |_call| {
+            std::future::ready(Ok(Reply::content("application/json", document.clone())))
+        })
+        .tagged("Installation")
+}
+
+/// The document of these routes and its own, pretty-printed.
 pub(crate) fn render(endpoints: &[Endpoint]) -> String {
     let settings = SchemaSettings::draft2020_12()
         .with(|settings| settings.definitions_path = "/components/schemas".into());
     let mut generator = settings.into_generator();
     let problem = generator.subschema_for::<ProblemDocument<'_>>();
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
-    for endpoint in endpoints {
+    let own = endpoint(Bytes::new());
+    for endpoint in endpoints.iter().chain([&own]) {
         let item = paths.entry(endpoint.path.to_owned()).or_default();
         let operation = describe(endpoint, &mut generator);
         item.insert(endpoint.method.as_str().to_ascii_lowercase(), operation);
-    }
-    let own = json!({
-        "get": {
-            "operationId": "openapi.read",
-            "summary": "Read this description",
-            "tags": ["Installation"],
-            "security": [],
-            "responses": { "200": {
-                "description": "The description.",
-                "content": { "application/json": { "schema": { "type": "object" } } },
-            } },
-        },
-    });
-    if let Value::Object(item) = own {
-        paths.insert("/openapi.json".to_owned(), item);
     }
     let schemas = generator.take_definitions(true);
     let document = json!({
@@ -193,9 +196,6 @@ fn tags(endpoints: &[Endpoint]) -> Value {
         if !names.contains(&endpoint.tag) {
             names.push(endpoint.tag);
         }
-    }
-    if !names.contains(&"Installation") {
-        names.push("Installation");
     }
     names.into_iter().map(|name| json!({ "name": name })).collect()
 }

@@ -1,9 +1,8 @@
 //! A running gateway, as its owner sees it.
 
 use std::{
-    fmt, io,
+    fmt, fs, io,
     net::SocketAddr,
-    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -81,29 +80,25 @@ pub enum StartError {
     /// The usage journal cannot be opened.
     #[error("cannot open the usage journal")]
     Usage(#[source] JournalError),
-    /// The snapshot on disk is damaged or encrypted under another key.
-    #[error("cannot read the last snapshot from {path}")]
-    Snapshot {
-        /// Where it is.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: SealedError,
-    },
-    /// The snapshot on disk was written by an incompatible version.
-    #[error("the last snapshot in {path} has another form")]
-    SnapshotForm {
-        /// Where it is.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: serde_json::Error,
-    },
-    /// The snapshot on disk is not usable.
-    #[error("the last snapshot cannot be served")]
-    SnapshotContent(#[from] PublishError),
+    /// The operating system does not let the snapshot on disk be read.
+    #[error("cannot read the last snapshot")]
+    Snapshot(#[source] SealedError),
+}
+
+/// Why the snapshot on disk cannot be served.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error("it cannot be opened")]
+    Sealed(#[source] SealedError),
+    #[error("it has another form")]
+    Form(#[source] serde_json::Error),
+    #[error("it cannot be used")]
+    Content(#[source] PublishError),
 }
 
 impl Gateway {
-    /// Starts a gateway. It serves from the last good snapshot at once, if it has one.
+    /// Starts a gateway. It serves from the last good snapshot at once, if it has one. A snapshot on disk that is
+    /// damaged, of another form or sealed under another key is set aside, and the gateway waits for the next one.
     ///
     /// Fails when the address cannot be listened on or the state folder cannot be used.
     pub fn start(
@@ -126,11 +121,7 @@ impl Gateway {
             cutting: CancellationToken::new(),
             settings,
         });
-        let path = supervisor::snapshot_path(&shared.settings.state_dir);
-        let last = read_snapshot(&path, &keys.state_key)?;
-        if let Some(snapshot) = last {
-            install(&shared, &snapshot)?;
-        }
+        install_last(&shared, &keys.state_key)?;
         let (address, workers) = start_workers(&shared, keys)?;
         let (newest, follow) = watch::channel(None);
         let state_key = keys.state_key.clone();
@@ -156,14 +147,19 @@ impl Gateway {
         self.address
     }
 
-    /// Serves `snapshot` from now on, and keeps it on disk for the next start. One that is not newer than the
-    /// present one is ignored.
+    /// Serves `snapshot` from now on, and keeps it on disk for the next start.
+    ///
+    /// It is ignored when neither its number is higher nor its compilation later than the present one's. A lower number
+    /// that was compiled later comes from a control plane whose database was restored or replaced.
     ///
     /// Fails when the snapshot contradicts itself; the present one stays.
     pub fn publish(&self, snapshot: Snapshot) -> Result<(), PublishError> {
         let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let present = self.shared.table.load();
-        if present.as_ref().is_some_and(|present| snapshot.number <= present.number) {
+        let newer = present.as_ref().is_none_or(|present| {
+            snapshot.number > present.number || snapshot.compiled_at > present.compiled_at
+        });
+        if !newer {
             return Ok(());
         }
         install(&self.shared, &snapshot)?;
@@ -229,18 +225,31 @@ fn install(shared: &Shared, snapshot: &Snapshot) -> Result<(), PublishError> {
     Ok(())
 }
 
-fn read_snapshot(
-    path: &std::path::Path,
-    key: &journal::Key,
-) -> Result<Option<Snapshot>, StartError> {
-    let path = path.to_owned();
-    match journal::read_sealed(&path, key) {
-        Ok(None) => Ok(None),
-        Ok(Some(bytes)) => serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(|source| StartError::SnapshotForm { path, source }),
-        Err(source) => Err(StartError::Snapshot { path, source }),
-    }
+/// Serves the snapshot on disk, or sets it aside when it cannot be served.
+fn install_last(shared: &Shared, key: &journal::Key) -> Result<(), StartError> {
+    let path = supervisor::snapshot_path(&shared.settings.state_dir);
+    let unreadable = match journal::read_sealed(&path, key) {
+        Ok(None) => return Ok(()),
+        Ok(Some(bytes)) => match serde_json::from_slice(&bytes) {
+            Ok(snapshot) => match install(shared, &snapshot) {
+                Ok(()) => return Ok(()),
+                Err(error) => Unreadable::Content(error),
+            },
+            Err(error) => Unreadable::Form(error),
+        },
+        Err(error @ SealedError::Io { .. }) => return Err(StartError::Snapshot(error)),
+        Err(error @ (SealedError::Damaged | SealedError::Random)) => Unreadable::Sealed(error),
+    };
+    let aside = path.with_extension("unreadable");
+    let kept = fs::rename(&path, &aside);
+    tracing::error!(
+        error = &unreadable as &dyn std::error::Error,
+        path = %path.display(),
+        aside = %aside.display(),
+        kept = kept.is_ok(),
+        "the last snapshot cannot be served; no call is answered until another one is published"
+    );
+    Ok(())
 }
 
 /// Starts the workers; the first listener decides the port when it is left open.

@@ -198,7 +198,7 @@ impl Change<'_> {
             store::idempotency::keep(&mut self.tx, &actor, &idempotency.key, sealed).await?;
         }
         self.tx.commit().await?;
-        self.market.committed.notify_waiters();
+        self.market.note_commit();
         Ok(outcome)
     }
 }

@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use model::{AuditEntry, AuditOutcome, EventKind, Snapshot, SubscriptionStatus, TenantId};
 use serde_json::{Value, json};
 use store::usage::Grain;
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{Market, MarketError, secrets::sha256_hex};
@@ -95,7 +96,8 @@ impl Jobs {
     async fn keep_snapshot(self: Arc<Self>, stop: CancellationToken) {
         let mut episode = Episode::of("snapshot");
         let mut published = 0;
-        while self.wait_for_commit(&stop).await {
+        let mut commits = self.market.committed.subscribe();
+        while wait_for_commit(&mut commits, &stop).await {
             let Some(last) = episode.note(self.market.last_event().await) else { continue };
             if last <= published {
                 continue;
@@ -109,7 +111,8 @@ impl Jobs {
 
     async fn keep_catalogue(self: Arc<Self>, stop: CancellationToken) {
         let mut episode = Episode::of("catalogue index");
-        while self.wait_for_commit(&stop).await {
+        let mut commits = self.market.committed.subscribe();
+        while wait_for_commit(&mut commits, &stop).await {
             episode.note(self.market.follow_catalogue().await);
         }
     }
@@ -137,12 +140,12 @@ impl Jobs {
             }
         }
     }
+}
 
-    /// Waits for the next commit or tick; false when it is time to stop.
-    async fn wait_for_commit(&self, stop: &CancellationToken) -> bool {
-        let commit = tokio::time::timeout(TICK, self.market.committed.notified());
-        stop.run_until_cancelled(commit).await.is_some()
-    }
+/// Waits for a commit since the last time, or a tick; false when it is time to stop.
+async fn wait_for_commit(commits: &mut watch::Receiver<u64>, stop: &CancellationToken) -> bool {
+    let commit = tokio::time::timeout(TICK, commits.changed());
+    stop.run_until_cancelled(commit).await.is_some()
 }
 
 impl Market {
@@ -188,7 +191,7 @@ impl Market {
                 store::event::insert(&mut tx, subscription.owner, kind, &target, now).await?;
             }
             tx.commit().await?;
-            self.committed.notify_waiters();
+            self.note_commit();
         }
     }
 

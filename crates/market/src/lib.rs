@@ -36,7 +36,7 @@ use std::sync::Arc;
 use model::{AddressPolicy, Clock, Ids};
 use search::CatalogueIndex;
 use store::{Database, Viewer};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Semaphore, watch};
 
 pub use access::{Attempt, Attempts};
 pub use analytics::{ApiUsage, ConsumerUsage, Period, Trend, Usage};
@@ -98,7 +98,8 @@ pub struct Market {
     keyring: tokens::Keyring,
     hashing: Semaphore,
     attempts: Attempts,
-    committed: Notify,
+    /// Counts commits, so that none is missed by a job that is busy.
+    committed: watch::Sender<u64>,
 }
 
 impl Market {
@@ -121,13 +122,18 @@ impl Market {
             keyring: tokens::Keyring::default(),
             hashing: Semaphore::new(passwords::AT_ONCE),
             attempts: Attempts::default(),
-            committed: Notify::new(),
+            committed: watch::Sender::new(0),
         }
     }
 
     /// Where the gateway is reached from outside.
     pub fn gateway_url(&self) -> &str {
         &self.settings.gateway_url
+    }
+
+    /// Wakes the jobs.
+    fn note_commit(&self) {
+        self.committed.send_modify(|commits| *commits = commits.wrapping_add(1));
     }
 
     /// Whether the database answers.

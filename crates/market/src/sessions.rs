@@ -43,7 +43,11 @@ impl Market {
         drop(tx);
         let stored = account.and_then(|account| account.password_hash);
         if !self.password_matches(current, stored).await? {
-            return Err(MarketError::invalid("currentPassword", "is wrong"));
+            // Done before under the same idempotency key, the change has made it wrong itself.
+            return match self.begin(request, Action::ChangePassword).await? {
+                Begun::Done(()) => Ok(()),
+                Begun::Fresh(_) => Err(MarketError::invalid("currentPassword", "is wrong")),
+            };
         }
         let hash = self.hash_password(new).await?;
         let mut change = match self.begin(request, Action::ChangePassword).await? {

@@ -120,7 +120,7 @@ impl Market {
         let entry = self.account_entry(&user, Action::SetUp, request_id);
         store::audit::insert(&mut tx, &entry).await?;
         tx.commit().await?;
-        self.committed.notify_waiters();
+        self.note_commit();
         Ok(SetUp { tenant, user })
     }
 

@@ -10,6 +10,7 @@ pub(crate) struct World {
     pending: Api,
     unused_plan: String,
     application: String,
+    unsubscribed: String,
     credential: String,
     pending_subscription: String,
     active_subscription: String,
@@ -36,6 +37,7 @@ impl World {
         let active_subscription = id(&hospital.subscribe(&application, &active, &open).await);
         let other = hospital.application("Other").await;
         let pending_subscription = id(&hospital.subscribe(&other, &active, &asked).await);
+        let unsubscribed = hospital.application("Unsubscribed").await;
         let target = ["http://127.0.0.1:9".to_owned()];
         let deployment = id(&hospital.deploy(&active, "/scheduling", &target, &json!({})).await);
         let body = json!({ "slug": "imaging", "name": "Imaging" });
@@ -48,6 +50,7 @@ impl World {
             pending,
             unused_plan,
             application,
+            unsubscribed,
             credential,
             pending_subscription,
             active_subscription,
@@ -134,7 +137,7 @@ impl World {
             "credential.create" => json!({ "type": "api_key" }),
             "credential.rotate" => json!({ "overlapSeconds": 60 }),
             "subscription.request" => json!({
-                "applicationId": self.application, "apiId": api.id, "planId": self.unused_plan,
+                "applicationId": self.unsubscribed, "apiId": api.id, "planId": self.unused_plan,
             }),
             "tenant.create" => json!({ "slug": "another", "name": "Another" }),
             "tenant.replace" => json!({ "slug": "empty", "name": "Renamed", "active": true }),

@@ -13,10 +13,10 @@ use std::{
 };
 
 use gateway::{Gateway, PublishError};
-use model::{Clock, DeploymentId, Route};
+use model::{Clock, DeploymentId, Route, Snapshot};
 
 use crate::support::{
-    Client, TestGateway, TestTarget, deployment, keys, read_usage, settings, snapshot, wait_for,
+    Client, KEY, TestGateway, TestTarget, deployment, keys, read_usage, settings, snapshot, wait_for,
 };
 
 #[test]
@@ -52,9 +52,12 @@ fn no_call_fails_while_snapshots_are_published() {
 #[test]
 fn older_snapshots_are_ignored_and_contradictory_ones_refused() {
     let target = TestTarget::named("reached");
-    let gateway = TestGateway::start(snapshot(5, vec![deployment(&[target.address])]));
-    gateway.gateway().publish(snapshot(5, Vec::new())).unwrap();
-    gateway.gateway().publish(snapshot(4, Vec::new())).unwrap();
+    let present = snapshot(5, vec![deployment(&[target.address])]);
+    let compiled_at = present.compiled_at;
+    let gateway = TestGateway::start(present);
+    for number in [5, 4] {
+        gateway.gateway().publish(Snapshot { compiled_at, ..snapshot(number, Vec::new()) }).unwrap();
+    }
     assert_eq!(gateway.get("/lab").status, 200);
     let mut other = deployment(&[target.address]);
     other.id = DeploymentId::from_bits(2);
@@ -85,6 +88,39 @@ fn a_gateway_starts_from_its_last_snapshot() {
     assert_eq!(Client::connect(second.local_addr()).get("/lab", 1).text(), "reached");
     second.shut_down(Duration::from_secs(1));
     assert_eq!(read_usage(state.path()).len(), 1);
+}
+
+#[test]
+fn a_lower_number_that_was_compiled_later_is_served() {
+    let target = TestTarget::named("reached");
+    let gateway = TestGateway::start(snapshot(900, Vec::new()));
+    gateway.gateway().publish(snapshot(2, vec![deployment(&[target.address])])).unwrap();
+    assert_eq!(gateway.gateway().status().config_number, Some(2));
+    assert_eq!(gateway.get("/lab").text(), "reached");
+}
+
+#[test]
+fn a_gateway_starts_without_a_snapshot_that_cannot_be_read() {
+    let target = TestTarget::named("reached");
+    let other_form = journal::seal(&journal::Key::new(KEY), b"{\"number\":\"one\"}").unwrap();
+    let other_key = journal::seal(&journal::Key::new([8; 32]), b"{}").unwrap();
+    let entries = vec![deployment(&[target.address]), deployment(&[target.address])];
+    let contradictory = serde_json::to_vec(&snapshot(1, entries)).unwrap();
+    let contradictory = journal::seal(&journal::Key::new(KEY), &contradictory).unwrap();
+    for bytes in [b"damaged".to_vec(), other_form, other_key, contradictory] {
+        let state = tempfile::tempdir().unwrap();
+        let path = state.path().join("snapshot");
+        std::fs::write(&path, &bytes).unwrap();
+        let gateway = Gateway::start(settings(&state), &keys(), Clock::system()).unwrap();
+        assert_eq!(gateway.status().config_number, None);
+        assert!(!path.exists());
+        assert_eq!(std::fs::read(state.path().join("snapshot.unreadable")).unwrap(), bytes);
+        let mut client = Client::connect(gateway.local_addr());
+        client.get("/lab", 1).assert_problem(503, "no_configuration");
+        gateway.publish(snapshot(1, vec![deployment(&[target.address])])).unwrap();
+        assert_eq!(client.get("/lab", 1).text(), "reached");
+        gateway.shut_down(Duration::from_secs(1));
+    }
 }
 
 #[test]
