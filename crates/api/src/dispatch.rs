@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use authz::Access;
@@ -17,6 +18,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
+use jiff::Timestamp;
 use market::{Idempotency, Market, Request};
 use model::Clock;
 
@@ -50,6 +52,7 @@ struct Dispatcher {
 /// The minor versions that `API-Version` may ask for.
 const SUPPORTED: &str = "1.0";
 const FORM_MAX: usize = 256 * 1024;
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const API_VERSION: HeaderName = HeaderName::from_static("api-version");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -113,8 +116,8 @@ pub fn router(market: Arc<Market>, clock: Clock, settings: ApiSettings) -> Route
 impl Dispatcher {
     async fn serve(&self, endpoint: &Endpoint, request: HttpRequest) -> Response {
         let (mut parts, body) = request.into_parts();
-        let request_id = self.request_id(&parts.headers);
         let now = self.clock.now();
+        let request_id = request_id(&parts.headers, now);
         let answer = self.answer(endpoint, &mut parts, body, &request_id).await;
         let reply = match answer {
             Ok(reply) => not_modified(&parts, reply),
@@ -211,7 +214,15 @@ impl Dispatcher {
         if announced.is_some_and(|length| length > most as u64) {
             return Err(too_large());
         }
-        match Limited::new(body, most).collect().await {
+        let reading = Limited::new(body, most).collect();
+        let Ok(read) = tokio::time::timeout(BODY_TIMEOUT, reading).await else {
+            return Err(Problem::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "request_timeout",
+                "the body did not arrive in time",
+            ));
+        };
+        match read {
             Ok(collected) => Ok(collected.to_bytes()),
             Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
             Err(_) => Err(Problem::new(
@@ -223,40 +234,49 @@ impl Dispatcher {
     }
 
     fn refuse(&self, request: &HttpRequest, problem: Problem) -> Reply {
-        let request_id = self.request_id(request.headers());
-        let reply = problem.into_reply(request.uri().path(), &request_id, self.clock.now());
-        let id = HeaderValue::try_from(request_id).expect("request ids are ASCII");
-        reply.header(REQUEST_ID, id)
+        refuse(request, problem, self.clock.now())
     }
+}
 
-    /// The client's id when it is a plain word, otherwise a new UUID (version 7, RFC 9562).
-    fn request_id(&self, headers: &HeaderMap) -> String {
-        let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
-        let is_plain = |id: &&str| {
-            (8..=64).contains(&id.len())
-                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-        };
-        match given.filter(is_plain) {
-            Some(id) => id.to_owned(),
-            None => {
-                let millis = u128::try_from(self.clock.now().as_millisecond()).unwrap_or(0);
-                let random = u128::from_le_bytes(market::random());
-                let bits = (millis & 0xffff_ffff_ffff) << 80
-                    | 0x7 << 76
-                    | (random >> 64 & 0xfff) << 64
-                    | 0x2 << 62
-                    | (random & 0x3fff_ffff_ffff_ffff);
-                let hex = format!("{bits:032x}");
-                let part = |from, to| hex.get(from..to).unwrap_or_default();
-                format!(
-                    "{}-{}-{}-{}-{}",
-                    part(0, 8),
-                    part(8, 12),
-                    part(12, 16),
-                    part(16, 20),
-                    part(20, 32)
-                )
-            }
+/// The answer while there is no database: the control API cannot do anything, whatever is asked.
+pub fn unavailable(request: &HttpRequest, clock: &Clock) -> Response {
+    respond(refuse(request, Problem::database_unavailable(), clock.now()))
+}
+
+fn refuse(request: &HttpRequest, problem: Problem, now: Timestamp) -> Reply {
+    let request_id = request_id(request.headers(), now);
+    let reply = problem.into_reply(request.uri().path(), &request_id, now);
+    let id = HeaderValue::try_from(request_id).expect("request ids are ASCII");
+    reply.header(REQUEST_ID, id)
+}
+
+/// The client's id when it is a plain word, otherwise a new UUID (version 7, RFC 9562).
+fn request_id(headers: &HeaderMap, now: Timestamp) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
+    let is_plain = |id: &&str| {
+        (8..=64).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    match given.filter(is_plain) {
+        Some(id) => id.to_owned(),
+        None => {
+            let millis = u128::try_from(now.as_millisecond()).unwrap_or(0);
+            let random = u128::from_le_bytes(market::random());
+            let bits = (millis & 0xffff_ffff_ffff) << 80
+                | 0x7 << 76
+                | (random >> 64 & 0xfff) << 64
+                | 0x2 << 62
+                | (random & 0x3fff_ffff_ffff_ffff);
+            let hex = format!("{bits:032x}");
+            let part = |from, to| hex.get(from..to).unwrap_or_default();
+            format!(
+                "{}-{}-{}-{}-{}",
+                part(0, 8),
+                part(8, 12),
+                part(12, 16),
+                part(16, 20),
+                part(20, 32)
+            )
         }
     }
 }

@@ -14,7 +14,7 @@ mod reply;
 mod routes;
 mod throttle;
 
-pub use dispatch::{ApiSettings, router};
+pub use dispatch::{ApiSettings, router, unavailable};
 
 /// The OpenAPI 3.1 description of the control API, pretty-printed.
 pub fn openapi_document() -> String {

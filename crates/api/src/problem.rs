@@ -127,6 +127,16 @@ impl Problem {
         problem
     }
 
+    pub(crate) fn database_unavailable() -> Self {
+        let mut problem = Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "database_unavailable",
+            "the database is not available at the moment; nothing was changed",
+        );
+        problem.0.retry_after = Some(Duration::from_secs(2));
+        problem
+    }
+
     /// An internal failure: the chain of causes is logged, the client learns nothing.
     fn internal(error: &MarketError) -> Self {
         let mut chain = error.to_string();
@@ -240,13 +250,7 @@ impl From<MarketError> for Problem {
             }
             MarketError::Store(ref source) if source.is_unavailable() => {
                 tracing::warn!(error = %source, "the database is not available");
-                let mut problem = Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "database_unavailable",
-                    "the database is not available at the moment; nothing was changed",
-                );
-                problem.0.retry_after = Some(Duration::from_secs(2));
-                problem
+                Self::database_unavailable()
             }
             MarketError::Store(_) | MarketError::Internal(..) => Self::internal(&error),
         }

@@ -58,6 +58,7 @@ pub(crate) fn all() -> Vec<Endpoint> {
 
 /// A page of a list.
 #[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PageOf{T}")]
 pub(crate) struct Listing<T> {
     /// What is on this page.
     items: Vec<T>,
@@ -81,6 +82,7 @@ pub(crate) struct Pagination {
 
 /// A list that comes whole.
 #[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ListOf{T}")]
 pub(crate) struct Items<T> {
     /// All items.
     items: Vec<T>,

@@ -124,7 +124,7 @@ impl Control {
                     Ok(response) => response,
                     Err(never) => match never {},
                 },
-                None => self.unavailable(path),
+                None => api::unavailable(&request, &self.clock),
             },
             _ => text(StatusCode::NOT_FOUND, "there is nothing here; the API is below /api/v1\n"),
         }
@@ -169,22 +169,6 @@ impl Control {
         let kind =
             HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        response
-    }
-
-    fn unavailable(&self, path: &str) -> Response {
-        let body = json!({
-            "type": "urn:caduceus:problem:database_unavailable",
-            "title": "Service Unavailable",
-            "status": 503,
-            "detail": "the database is not available at the moment; nothing was changed",
-            "instance": path,
-            "code": "database_unavailable",
-            "timestamp": self.clock.now().to_string(),
-        });
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        let mut response = json_response(status, "application/problem+json", &body);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         response
     }
 }

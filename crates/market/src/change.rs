@@ -73,17 +73,18 @@ impl Market {
         self.require(request, action).await?;
         let mut tx = self.db.begin().await?;
         if let Some(idempotency) = &request.idempotency {
+            let fingerprint = self.secrets.fingerprint(&idempotency.fingerprint);
             let earlier = store::idempotency::claim(
                 &mut tx,
                 request.caller.tenant,
                 &request.caller.actor(),
                 &idempotency.key,
-                &idempotency.fingerprint,
+                &fingerprint,
                 self.clock.now(),
             )
             .await?;
             if let Some(earlier) = earlier {
-                if earlier.fingerprint != idempotency.fingerprint {
+                if earlier.fingerprint != fingerprint {
                     return Err(MarketError::KeyReused);
                 }
                 let sealed = earlier

@@ -16,6 +16,7 @@ use crate::MarketError;
 #[derive(Clone)]
 pub struct Secrets {
     credential: Zeroizing<[u8; 32]>,
+    fingerprint: Zeroizing<[u8; 32]>,
     sealing: Key,
     gateway_state: Key,
     usage: Key,
@@ -43,6 +44,7 @@ impl Secrets {
         };
         Self {
             credential: key_for("credential digests 1"),
+            fingerprint: key_for("request fingerprints 1"),
             sealing: Key::new(*key_for("sealed columns 1")),
             gateway_state: Key::new(*key_for("gateway state 1")),
             usage: Key::new(*key_for("usage journal 1")),
@@ -71,6 +73,13 @@ impl Secrets {
         let mut digest = [0; 32];
         digest.copy_from_slice(tag.as_ref());
         CredentialDigest(digest)
+    }
+
+    /// The keyed hash by which a request is known again. A request may hold a password, which an unkeyed hash would
+    /// give away to whoever reads the database and tries enough of them.
+    pub(crate) fn fingerprint(&self, request: &str) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.fingerprint.as_slice());
+        hex(hmac::sign(&key, request.as_bytes()).as_ref())
     }
 
     /// Whether `secret` is the one with this digest, in constant time.

@@ -5,7 +5,7 @@ use model::{SessionId, User};
 use serde_json::json;
 use store::{Page, PageOf, Viewer, session::Session};
 
-use crate::{Begun, Kind, Market, MarketError, Request, passwords, viewer};
+use crate::{Attempt, Begun, Kind, Market, MarketError, Request, passwords, viewer};
 
 /// Whose sessions are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,11 @@ impl Market {
         let Principal::User(user) = request.caller.principal else {
             return Err(MarketError::NotFound(Kind::User));
         };
+        // Whoever found an open session must not be able to guess the password.
+        let guesses = format!("password of {user}");
+        if let Attempt::Refused(wait) = self.attempts.check(&guesses, self.clock.now()) {
+            return Err(MarketError::TooManyAttempts(wait));
+        }
         let mut tx = self.db.read().await?;
         let account = store::account::find_sign_in_by_id(&mut tx, user).await?;
         drop(tx);
@@ -46,7 +51,10 @@ impl Market {
             // Done before under the same idempotency key, the change has made it wrong itself.
             return match self.begin(request, Action::ChangePassword).await? {
                 Begun::Done(()) => Ok(()),
-                Begun::Fresh(_) => Err(MarketError::invalid("currentPassword", "is wrong")),
+                Begun::Fresh(_) => {
+                    self.attempts.fail(&guesses, self.clock.now());
+                    Err(MarketError::invalid("currentPassword", "is wrong"))
+                }
             };
         }
         let hash = self.hash_password(new).await?;

@@ -32,7 +32,7 @@ pub(crate) struct Statement<'tx> {
 }
 
 /// How long a request waits for a connection.
-const ACQUIRE: Duration = Duration::from_secs(5);
+const ACQUIRE: Duration = Duration::from_secs(3);
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 16;
 

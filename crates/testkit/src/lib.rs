@@ -33,7 +33,7 @@ pub use wire::{exchange, flood};
 
 /// Runs each test once on SQLite and once on PostgreSQL, each time with a database of its own.
 ///
-/// ```ignore
+/// ```text
 /// testkit::on_both_databases! {
 ///     async fn a_rule_that_holds(database: Database) { … }
 /// }

@@ -46,7 +46,7 @@ pub async fn flood(address: SocketAddr, head: &str, length: usize) -> (Answer, u
 
 async fn read(mut stream: impl AsyncReadExt + Unpin) -> Answer {
     let mut bytes = Vec::new();
-    let mut piece = [0; 16 * 1024];
+    let mut piece = vec![0; 16 * 1024];
     loop {
         if let Some(answer) = parse(&bytes) {
             return answer;

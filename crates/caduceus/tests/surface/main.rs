@@ -136,9 +136,10 @@ testkit::on_both_databases! {
             assert!(problem["detail"].as_str().unwrap().contains("1.0"), "{problem}");
 
             let known = &methods[route.path.as_str()];
-            let wrong = ["GET", "POST", "PUT", "PATCH", "DELETE"];
-            let wrong = wrong.into_iter().find(|method| !known.contains(method));
-            if let Some(wrong) = wrong {
+            for wrong in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
+                if known.contains(wrong) {
+                    continue;
+                }
                 let answer = asker.call(wrong.parse().unwrap(), &path).await;
                 refused(route, &answer, 405, "method_not_allowed");
                 let allowed = answer.header("allow").unwrap();
@@ -252,6 +253,9 @@ testkit::on_both_databases! {
             assert_eq!(answer.status, 200, "{}: {}", route.name(), answer.text());
             assert_eq!(answer.header("x-request-id"), Some("trace-me-01"), "{}", route.name());
             assert_eq!(answer.header("api-version"), Some("1.0"), "{}", route.name());
+            let head = route.asker(&world).call(Method::HEAD, &path).await;
+            assert_eq!((head.status, head.body.len()), (200, 0), "{}", route.name());
+            assert_eq!(head.header("etag"), answer.header("etag"), "{}", route.name());
             let answer = route.asker(&world).get(&path).header("x-request-id", "<script>").await;
             let own = answer.header("x-request-id").unwrap();
             assert_eq!((own.len(), &own[14..15]), (36, "7"), "{}: {own}", route.name());

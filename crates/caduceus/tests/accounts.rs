@@ -1,0 +1,240 @@
+//! Who may sign in, how, and for how long.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use std::time::Duration;
+
+use serde_json::json;
+use testkit::{Database, Installation, PASSWORD, Tenant, eventually, from_now};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_caduceus");
+
+async fn start(database: Database) -> (Installation, Tenant) {
+    let installation = Installation::start(BINARY, database).await;
+    let hospital = installation.tenant("hospital").await;
+    (installation, hospital)
+}
+
+testkit::on_both_databases! {
+    async fn a_password_change_can_be_repeated_under_its_key(database: Database) {
+        let (_installation, hospital) = start(database).await;
+        let body = json!({ "currentPassword": PASSWORD, "newPassword": "a new one, long enough" });
+        for _ in 0..2 {
+            let call = hospital.consumer().put("/me/password", &body);
+            call.header("idempotency-key", "password").await.expect_status(204);
+        }
+    }
+
+    async fn an_account_is_locked_after_wrong_passwords(database: Database) {
+        let (installation, hospital) = start(database).await;
+        let nobody = installation.anonymous();
+        let email = "consumer@hospital.example";
+        let attempt = |email: &'static str, password: &'static str| async move {
+            let fields = [("grant_type", "password"), ("username", email), ("password", password)];
+            nobody.ask_token(&fields).await
+        };
+        for _ in 0..5 {
+            attempt(email, "a wrong password").await.assert_problem(401, "unauthenticated");
+        }
+        let locked = attempt(email, PASSWORD).await;
+        locked.assert_problem(429, "too_many_attempts");
+        assert!(locked.header("retry-after").unwrap().parse::<u64>().unwrap() > 1);
+        let unknown = attempt("nobody@hospital.example", PASSWORD).await;
+        unknown.assert_problem(401, "unauthenticated");
+        attempt("auditor@hospital.example", PASSWORD).await.ok();
+        hospital.consumer().get("/me").await.ok();
+        let trail = hospital.auditor().get("/audit/events?action=token.issue").await.items();
+        let denied = trail.iter().filter(|entry| entry["outcome"] == "denied").count();
+        assert_eq!(denied, 5);
+        for wrong in [
+            &[("grant_type", "magic")][..],
+            &[("grant_type", "password")],
+            &[("grant_type", "client_credentials"), ("client_id", "x")],
+            &[("grant_type", "password"), ("username", "a"), ("password", "b"), ("scope", "god")],
+        ] {
+            assert_eq!(nobody.ask_token(wrong).await.status, 400, "{wrong:?}");
+        }
+    }
+
+    async fn a_session_ends_when_it_is_ended(database: Database) {
+        let (installation, hospital) = start(database).await;
+        let email = "consumer@hospital.example";
+        let second = installation.anonymous().sign_in(email, PASSWORD).await;
+        let sessions = second.get("/admin/sessions").await.items();
+        assert_eq!(sessions.len(), 2);
+        let own = sessions.iter().find(|session| session["isCurrent"] == true).unwrap();
+        let other = sessions.iter().find(|session| session["isCurrent"] == false).unwrap();
+        let other = format!("/admin/sessions/{}", other["id"].as_str().unwrap());
+        hospital.provider().delete(&other).await.assert_problem(404, "session_not_found");
+        second.delete(&other).await.expect_status(204);
+        hospital.consumer().get("/me").await.assert_problem(401, "unauthenticated");
+        second.get("/me").await.ok();
+        let own = format!("/admin/sessions/{}", own["id"].as_str().unwrap());
+        hospital.admin().delete(&own).await.expect_status(204);
+        second.get("/me").await.assert_problem(401, "unauthenticated");
+        let tenant = hospital.admin().get("/admin/sessions?scope=tenant").await.items();
+        assert_eq!(tenant.len(), 4, "{tenant:?}");
+    }
+
+    async fn a_new_password_ends_the_other_sessions(database: Database) {
+        let (installation, hospital) = start(database).await;
+        let email = "consumer@hospital.example";
+        let second = installation.anonymous().sign_in(email, PASSWORD).await;
+        let wrong = json!({ "currentPassword": "not mine", "newPassword": "long enough for it" });
+        second.put("/me/password", &wrong).await.assert_problem(422, "validation_failed");
+        let short = json!({ "currentPassword": PASSWORD, "newPassword": "short" });
+        second.put("/me/password", &short).await.assert_problem(422, "validation_failed");
+        let good = json!({ "currentPassword": PASSWORD, "newPassword": "long enough for it" });
+        second.put("/me/password", &good).await.expect_status(204);
+        second.get("/me").await.ok();
+        hospital.consumer().get("/me").await.assert_problem(401, "unauthenticated");
+        let old = [("grant_type", "password"), ("username", email), ("password", PASSWORD)];
+        installation.anonymous().ask_token(&old).await.assert_problem(401, "unauthenticated");
+        installation.anonymous().sign_in(email, "long enough for it").await;
+    }
+
+    async fn a_found_session_is_no_way_to_guess_the_password(database: Database) {
+        let (_installation, hospital) = start(database).await;
+        let guess = json!({ "currentPassword": "a guess", "newPassword": "long enough for it" });
+        let refused = eventually("guessing is refused", Duration::from_secs(60), || async {
+            let answer = hospital.consumer().put("/me/password", &guess).await;
+            (answer.status != 422).then_some(answer)
+        });
+        refused.await.assert_problem(429, "too_many_attempts");
+        let right = json!({ "currentPassword": PASSWORD, "newPassword": "long enough for it" });
+        let right = hospital.consumer().put("/me/password", &right).await;
+        right.assert_problem(429, "too_many_attempts");
+    }
+
+    async fn an_invitation_is_accepted_once(database: Database) {
+        let (installation, hospital) = start(database).await;
+        let nobody = installation.anonymous();
+        let body = json!({ "email": "new@hospital.example", "name": "New", "roles": ["consumer"] });
+        let invited = hospital.admin().post("/admin/users", &body).await.created();
+        assert_eq!(invited["status"], "invited");
+        let fields =
+            [("grant_type", "password"), ("username", "new@hospital.example"), ("password", PASSWORD)];
+        nobody.ask_token(&fields).await.assert_problem(401, "unauthenticated");
+        let accept = json!({ "token": invited["invitationToken"], "password": PASSWORD });
+        let weak = json!({ "token": invited["invitationToken"], "password": "short" });
+        let path = "/auth/accept-invitation";
+        nobody.post(path, &weak).await.assert_problem(422, "validation_failed");
+        nobody.post(path, &accept).await.ok();
+        nobody.post(path, &accept).await.assert_problem(401, "unauthenticated");
+        let person = nobody.sign_in("new@hospital.example", PASSWORD).await;
+        assert_eq!(person.get("/me").await.ok()["roles"], json!(["consumer"]));
+        hospital.admin().post("/admin/users", &body).await.assert_problem(409, "already_exists");
+        let mighty = json!({ "email": "x@hospital.example", "name": "X", "roles": ["platform-admin"] });
+        hospital.admin().post("/admin/users", &mighty).await.assert_problem(422, "validation_failed");
+        let users = format!("/admin/users/{}", invited["id"].as_str().unwrap());
+        hospital.admin().patch(&users, &json!({ "roles": ["auditor"] })).await.ok();
+        person.get("/applications").await.assert_problem(403, "forbidden");
+        hospital.admin().patch(&users, &json!({ "active": false })).await.ok();
+        person.get("/me").await.assert_problem(401, "unauthenticated");
+    }
+
+    async fn the_installation_is_set_up_once_and_keeps_an_administrator(database: Database) {
+        let (installation, _hospital) = start(database).await;
+        let body = json!({
+            "token": "whatever", "tenant": { "slug": "again", "name": "Again" },
+            "admin": { "email": "a@b.example", "name": "A", "password": PASSWORD },
+        });
+        let again = installation.anonymous().post("/auth/setup", &body).await;
+        again.assert_problem(409, "already_set_up");
+        let me = installation.admin().get("/me").await.ok();
+        let own = format!("/admin/users/{}", me["userId"].as_str().unwrap());
+        installation.admin().delete(&own).await.assert_problem(409, "last_administrator");
+        let demoted = installation.admin().patch(&own, &json!({ "roles": ["consumer"] })).await;
+        demoted.assert_problem(409, "last_administrator");
+        let settings = json!({ "name": "Region North", "supportEmail": "help@north.example" });
+        installation.admin().patch("/admin/settings", &settings).await.ok();
+        let me = installation.admin().get("/me").await.ok();
+        assert_eq!((&me["installation"], &me["supportEmail"]), (
+            &json!("Region North"), &json!("help@north.example")
+        ));
+    }
+
+    async fn tokens_stay_good_when_the_signing_key_is_rotated(database: Database) {
+        let (installation, hospital) = start(database).await;
+        let admin = installation.admin();
+        let before = installation.anonymous().get("/auth/jwks").await.ok();
+        let made = admin.post("/admin/signing-keys/rotate", &json!({})).await.created();
+        let after = installation.anonymous().get("/auth/jwks").await.ok();
+        let kids: Vec<_> =
+            after["keys"].as_array().unwrap().iter().map(|key| &key["kid"]).collect();
+        assert!(kids.contains(&&made["kid"]) && kids.contains(&&before["keys"][0]["kid"]));
+        assert!(!after.to_string().contains("\"d\""), "a private part is published");
+        hospital.consumer().get("/me").await.ok();
+        let fresh = installation.anonymous().sign_in("consumer@hospital.example", PASSWORD).await;
+        fresh.get("/me").await.ok();
+        assert_ne!(fresh.token().split('.').next(), hospital.consumer().token().split('.').next());
+        let (rest, signature) = fresh.token().rsplit_once('.').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+        let forged: String = signature.chars().rev().collect();
+        let (_, claims) = rest.split_once('.').unwrap();
+        // {"alg":"none"} and {"alg":"HS256"} in front of the same claims.
+        for forged in [
+            format!("{rest}.{forged}"),
+            format!("{rest}."),
+            format!("eyJhbGciOiJub25lIn0.{claims}."),
+            format!("eyJhbGciOiJIUzI1NiJ9.{claims}.{signature}"),
+            claims.to_owned(),
+            String::from("e30.e30.e30"),
+        ] {
+            let forged = fresh.with_token(&forged).get("/me").await;
+            forged.assert_problem(401, "unauthenticated");
+        }
+    }
+
+    async fn a_program_signs_in_with_its_own_narrow_roles(database: Database) {
+        let (installation, hospital) = start(database).await;
+        let application = hospital.application("Robot").await;
+        let path = format!("/applications/{application}/credentials");
+        let body = json!({ "type": "oauth_client", "name": "robot", "expiresAt": from_now(3_600) });
+        let client = hospital.consumer().post(&path, &body).await.created();
+        let text = |name: &str| client[name].as_str().unwrap().to_owned();
+        let (id, secret) = (text("clientId"), text("clientSecret"));
+        let fields =
+            [("grant_type", "client_credentials"), ("client_id", &*id), ("client_secret", &*secret)];
+        let token = installation.anonymous().ask_token(&fields).await.ok();
+        assert_eq!((&token["token_type"], &token["scope"]), (&json!("Bearer"), &json!("consumer")));
+        let robot = installation.anonymous().with_token(token["access_token"].as_str().unwrap());
+        assert_eq!(robot.get("/me").await.ok()["applicationId"], application.as_str());
+        robot.get("/applications").await.ok();
+        robot.get("/admin/users").await.assert_problem(403, "forbidden");
+        let wrong = [fields[0], fields[1], ("client_secret", "cad_wrong")];
+        installation.anonymous().ask_token(&wrong).await.assert_problem(401, "unauthenticated");
+        hospital.consumer().delete(&format!("{path}/{id}")).await.expect_status(204);
+        installation.anonymous().ask_token(&fields).await.assert_problem(401, "unauthenticated");
+        robot.get("/me").await.assert_problem(401, "unauthenticated");
+    }
+
+    async fn a_closed_tenant_neither_signs_in_nor_calls(database: Database) {
+        let (installation, owner) = start(database).await;
+        let hospital = installation.tenant("closing").await;
+        let upstream = testkit::Upstream::healthy("only").await;
+        let api = owner.publish("Scheduling", &json!({})).await;
+        let plan = owner.offer_plan(&api, &json!({})).await;
+        owner.deploy(&api, "/scheduling", &[upstream.url()], &json!({})).await;
+        let application = hospital.application("Portal").await;
+        hospital.subscribe(&application, &api, &plan).await;
+        let key = hospital.key(&application).await.secret;
+        installation.settled().await;
+        let caller = installation.gateway().with_header("x-api-key", &key);
+        caller.get("/scheduling/appointments").await.expect_status(200);
+
+        let path = format!("/admin/tenants/{}", hospital.id);
+        installation.admin().patch(&path, &json!({ "active": false })).await.ok();
+        installation.settled().await;
+        let refused = caller.get("/scheduling/appointments").await;
+        refused.assert_problem(401, "invalid_credential");
+        hospital.consumer().get("/me").await.assert_problem(401, "unauthenticated");
+        let fields = [
+            ("grant_type", "password"), ("username", "consumer@closing.example"),
+            ("password", PASSWORD),
+        ];
+        installation.anonymous().ask_token(&fields).await.assert_problem(401, "unauthenticated");
+        installation.admin().patch(&path, &json!({ "active": true })).await.ok();
+        installation.settled().await;
+        caller.get("/scheduling/appointments").await.expect_status(200);
+    }
+}
