@@ -8,6 +8,10 @@ use std::{env, error::Error, fs, io::Read, path::PathBuf, time::Duration};
 use gateway::{CredentialKey, Gateway, GatewayKeys, GatewaySettings};
 use model::{AddressPolicy, Clock, Network};
 
+/// As in the product.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const KEY: [u8; 32] = [7; 32];
 
 #[expect(clippy::print_stdout, reason = "whoever starts it reads the address from there")]

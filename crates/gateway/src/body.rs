@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use crate::{balance::UpstreamConnection, metrics::UpstreamFault, stages::Recorde
 /// The body of a request on its way to a target.
 pub(crate) enum RequestBody {
     Empty,
-    Whole(Option<Bytes>),
+    Whole(Bytes),
     Streamed { incoming: Incoming, watch: Rc<BodyWatch> },
 }
 
@@ -40,12 +40,12 @@ pub(crate) enum BodyTrouble {
 /// The body of an answer.
 pub(crate) enum ResponseBody {
     Local(Option<Bytes>),
-    Upstream(Box<UpstreamBody>),
+    Upstream(UpstreamBody),
 }
 
 /// The body of an answer that a target is still sending.
 pub(crate) struct UpstreamBody {
-    incoming: Incoming,
+    /// None once the answer has arrived whole, or broken off.
     connection: Option<Box<UpstreamConnection>>,
     recorder: Box<Recorder>,
     deadline: u64,
@@ -83,52 +83,35 @@ impl RequestBody {
     }
 }
 
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = BodyTrouble;
+impl RequestBody {
+    /// How long it is, when that is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Whole(bytes) => Some(bytes.len() as u64),
+            Self::Streamed { incoming, .. } => incoming.size_hint().exact(),
+        }
+    }
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
+    /// The next data from the client; there is none left of a body that is kept whole.
+    pub(crate) fn poll_data(
+        &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyTrouble>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Streamed { incoming, watch } => loop {
-                return match Pin::new(&mut *incoming).poll_frame(context) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(None) => Poll::Ready(None),
-                    Poll::Ready(Some(Err(_))) => {
-                        watch.trouble.set(Some(BodyTrouble::Incomplete));
-                        Poll::Ready(Some(Err(BodyTrouble::Incomplete)))
-                    }
-                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                        Ok(data) => {
-                            Poll::Ready(Some(watch.count(data.len()).map(|()| Frame::data(data))))
-                        }
-                        // Trailers are meant for the next hop alone.
-                        Err(_trailers) => continue,
-                    },
-                };
-            },
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Whole(bytes) => bytes.is_none(),
-            Self::Streamed { incoming, .. } => incoming.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Whole(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
-            Self::Streamed { incoming, .. } => incoming.size_hint(),
+    ) -> Poll<Option<Result<Bytes, BodyTrouble>>> {
+        let Self::Streamed { incoming, watch } = self else { return Poll::Ready(None) };
+        loop {
+            return Poll::Ready(match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
+                None => None,
+                Some(Err(_)) => {
+                    watch.trouble.set(Some(BodyTrouble::Incomplete));
+                    Some(Err(BodyTrouble::Incomplete))
+                }
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => Some(watch.count(data.len()).map(|()| data)),
+                    // Trailers are meant for the next hop alone.
+                    Err(_trailers) => continue,
+                },
+            });
         }
     }
 }
@@ -136,18 +119,17 @@ impl Body for RequestBody {
 impl ResponseBody {
     /// The body of a target's answer; one that is empty ends the call at once.
     pub(crate) fn upstream(
-        incoming: Incoming,
         connection: Box<UpstreamConnection>,
         recorder: Box<Recorder>,
         deadline: u64,
     ) -> Self {
-        let connection = Some(connection);
-        let mut body = UpstreamBody { incoming, connection, recorder, deadline };
-        if body.incoming.is_end_stream() {
+        let ended = connection.has_ended();
+        let mut body = UpstreamBody { connection: Some(connection), recorder, deadline };
+        if ended {
             body.finish();
             return Self::Local(None);
         }
-        Self::Upstream(Box::new(body))
+        Self::Upstream(body)
     }
 }
 
@@ -156,50 +138,33 @@ impl UpstreamBody {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let Self { incoming, connection, .. } = self;
-        let mut incoming = Pin::new(incoming);
-        let frame = loop {
-            let frame = match connection {
-                Some(connection) => {
-                    connection.drive(context, |context| incoming.as_mut().poll_frame(context))
-                }
-                None => return Poll::Ready(None),
-            };
-            match frame {
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => break Some(Ok(data)),
-                    // Trailers are meant for the next hop alone.
-                    Err(_trailers) => continue,
-                },
-                Poll::Ready(Some(Err(_))) => break Some(Err(UpstreamFault::Broken)),
-                Poll::Ready(None) => break None,
-                Poll::Pending if self.recorder.is_past(self.deadline) => {
-                    break Some(Err(UpstreamFault::Timeout));
-                }
-                Poll::Pending => return Poll::Pending,
-            }
-        };
-        match frame {
-            Some(Ok(data)) => {
+        let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+        match self.recorder.with_scratch(|scratch| connection.poll_data(context, scratch)) {
+            Poll::Ready(Some(Ok(data))) => {
+                let ended = connection.has_ended();
                 self.recorder.add_response_bytes(data.len());
-                if self.incoming.is_end_stream() {
+                if ended {
                     self.finish();
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Some(Err(fault)) => self.break_off(fault),
-            None => {
+            Poll::Ready(Some(Err(_broken))) => self.break_off(UpstreamFault::Broken),
+            Poll::Ready(None) => {
                 self.finish();
                 Poll::Ready(None)
             }
+            Poll::Pending if self.recorder.is_past(self.deadline) => {
+                self.break_off(UpstreamFault::Timeout)
+            }
+            Poll::Pending => Poll::Pending,
         }
     }
 
     /// The whole answer has arrived: the call is recorded, and the connection can carry another.
     fn finish(&mut self) {
         self.recorder.finish(Fault::None);
-        if let Some(mut connection) = self.connection.take()
-            && connection.settle()
+        if let Some(connection) = self.connection.take()
+            && connection.is_reusable()
         {
             self.recorder.keep(connection);
         }
@@ -229,7 +194,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Local(bytes) => bytes.is_none(),
-            Self::Upstream(body) => body.incoming.is_end_stream(),
+            Self::Upstream(body) => body.connection.is_none(),
         }
     }
 
@@ -238,7 +203,12 @@ impl Body for ResponseBody {
             Self::Local(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Upstream(body) => body.incoming.size_hint(),
+            Self::Upstream(body) => match &body.connection {
+                Some(connection) => {
+                    connection.left().map_or_else(SizeHint::default, SizeHint::with_exact)
+                }
+                None => SizeHint::with_exact(0),
+            },
         }
     }
 }

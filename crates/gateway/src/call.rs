@@ -7,7 +7,8 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 
 use crate::{
-    body::ResponseBody,
+    balance::AnswerHead,
+    body::{RequestBody, ResponseBody},
     connection::ConnectionState,
     headers::{self, Marks},
     rejection::{Rejection, Subject},
@@ -28,6 +29,7 @@ struct Call {
     connection: Rc<ConnectionState>,
     arrived: u64,
     at: Timestamp,
+    marks: Marks,
     request_id: HeaderValue,
     standing: Standing,
     agreement: Option<Agreement>,
@@ -47,7 +49,9 @@ pub(crate) fn carry(
     let (parts, body) = request.into_parts();
     let arrived = worker.now();
     let at = worker.shared.clock.now();
-    let request_id = headers::request_id(&parts.headers, &mut worker.random.borrow_mut(), at);
+    let marks = Marks::scan(&parts.headers);
+    let request_id =
+        headers::request_id(&parts.headers, marks, &mut worker.random.borrow_mut(), at);
     let recorder =
         Box::new(Recorder::begin(&worker, &connection, parts.method.clone(), arrived, at));
     let call = Call {
@@ -55,6 +59,7 @@ pub(crate) fn carry(
         connection,
         arrived,
         at,
+        marks,
         request_id,
         standing: Standing::default(),
         agreement: None,
@@ -79,13 +84,9 @@ impl Call {
     }
 
     /// Stages 1 to 6.
-    async fn pass(
-        &mut self,
-        mut parts: Parts,
-        body: Incoming,
-    ) -> Result<(Answered, u64), Rejection> {
+    async fn pass(&mut self, parts: Parts, body: Incoming) -> Result<(Answered, u64), Rejection> {
         let worker = Rc::clone(&self.worker);
-        let marks = Marks::scan(&parts.headers);
+        let marks = self.marks;
         let routed = worker.with_table(|table| match table {
             Some(table) => self.decide(table, &parts, marks, &body),
             None => Err(Rejection::NoConfiguration),
@@ -95,9 +96,8 @@ impl Call {
         let deadline = self.arrived.saturating_add(timeout);
         self.connection.set_deadline(&worker.connections, deadline);
 
-        let mut fields = std::mem::take(&mut parts.headers);
-        headers::prepare_request(
-            &mut fields,
+        let fields = headers::write_request(
+            &parts.headers,
             marks,
             &self.connection,
             &worker.shared.settings.trusted_proxies,
@@ -105,9 +105,11 @@ impl Call {
             &mut worker.random.borrow_mut(),
         );
         let body = forward::take_body(&deployment, &parts.method, body, &mut self.recorder).await?;
+        let now = if matches!(body, RequestBody::Empty) { self.arrived } else { worker.now() };
         let outgoing = Outgoing::new(&deployment, routed, parts.method, &parts.uri, fields, body);
         let answered =
-            forward::forward(&worker, &deployment, outgoing, &mut self.recorder, deadline).await?;
+            forward::forward(&worker, &deployment, outgoing, &mut self.recorder, now, deadline)
+                .await?;
         Ok((answered, deadline))
     }
 
@@ -156,14 +158,12 @@ impl Call {
 
     /// The answer of a target, made ours.
     fn answer(mut self, answered: Answered, deadline: u64) -> Response<ResponseBody> {
-        let Answered { response, connection } = answered;
-        let (parts, incoming) = response.into_parts();
-        let mut fields = parts.headers;
+        let Answered { head: AnswerHead { status, mut fields }, connection } = answered;
         headers::prepare_response(&mut fields, self.request_id.clone());
         self.insert_standing(&mut fields);
-        self.recorder.answered(parts.status);
-        let body = ResponseBody::upstream(incoming, connection, self.recorder, deadline);
-        respond(parts.status, fields, body)
+        self.recorder.answered(status);
+        let body = ResponseBody::upstream(connection, self.recorder, deadline);
+        respond(status, fields, body)
     }
 
     /// An answer of the gateway itself.

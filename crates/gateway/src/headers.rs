@@ -3,11 +3,10 @@
 
 use std::net::IpAddr;
 
-use bytes::BytesMut;
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        AUTHORIZATION, CONNECTION, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
+        AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
         PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
     },
 };
@@ -41,17 +40,19 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     UPGRADE,
 ];
 
+const OURS: HeaderValue = HeaderValue::from_static("1.1 caduceus");
+/// Room for the fields of most requests.
+const REQUEST_ROOM: usize = 1_024;
+
 /// What one look over the fields of a request has found.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Marks {
     pub(crate) api_keys: u8,
     pub(crate) authorizations: u8,
     pub(crate) upgrade: bool,
-    hop_by_hop: bool,
+    request_id: bool,
     connection: bool,
-    expect: bool,
     forwarded: bool,
-    via: bool,
     traced: bool,
 }
 
@@ -65,19 +66,14 @@ impl Marks {
                 Some(b'a') if *name == AUTHORIZATION => {
                     marks.authorizations = marks.authorizations.saturating_add(1);
                 }
-                Some(b'c') if *name == CONNECTION => {
-                    (marks.hop_by_hop, marks.connection) = (true, true);
-                }
-                Some(b'e') if *name == EXPECT => marks.expect = true,
+                Some(b'c') if *name == CONNECTION => marks.connection = true,
                 Some(b'f') if *name == FORWARDED => marks.forwarded = true,
-                Some(b'k' | b'p') if HOP_BY_HOP.contains(name) => marks.hop_by_hop = true,
                 Some(b't') if *name == TRACEPARENT || *name == TRACESTATE => marks.traced = true,
-                Some(b't') if HOP_BY_HOP.contains(name) => marks.hop_by_hop = true,
-                Some(b'u') if *name == UPGRADE => (marks.hop_by_hop, marks.upgrade) = (true, true),
-                Some(b'v') if *name == VIA => marks.via = true,
+                Some(b'u') if *name == UPGRADE => marks.upgrade = true,
                 Some(b'x') if *name == X_API_KEY => {
                     marks.api_keys = marks.api_keys.saturating_add(1);
                 }
+                Some(b'x') if *name == X_REQUEST_ID => marks.request_id = true,
                 Some(b'x') if name.as_str().starts_with("x-forwarded-") => marks.forwarded = true,
                 _ => {}
             }
@@ -89,10 +85,12 @@ impl Marks {
 /// The request's own identifier when it is a UUID, otherwise a new one.
 pub(crate) fn request_id(
     headers: &HeaderMap,
+    marks: Marks,
     random: &mut RandomPool,
     now: jiff::Timestamp,
 ) -> HeaderValue {
-    match headers.get(X_REQUEST_ID) {
+    let given = if marks.request_id { headers.get(X_REQUEST_ID) } else { None };
+    match given {
         Some(id) if is_uuid(id.as_bytes()) => id.clone(),
         _ => random.request_id(now),
     }
@@ -120,140 +118,143 @@ fn is_trusted(peer: IpAddr, trusted: &[Network]) -> bool {
     trusted.iter().any(|network| network.contains(peer))
 }
 
-/// Makes the fields of a client's request into those of ours.
-pub(crate) fn prepare_request(
-    headers: &mut HeaderMap,
+/// Writes the fields of a client's request as they go to a target, without host and length.
+pub(crate) fn write_request(
+    headers: &HeaderMap,
     marks: Marks,
     connection: &ConnectionState,
     trusted: &[Network],
     request_id: &HeaderValue,
     random: &mut RandomPool,
-) {
-    if marks.hop_by_hop {
-        strip_hop_by_hop(headers, marks.connection);
-    }
-    if marks.api_keys > 0 {
-        headers.remove(X_API_KEY);
-    }
-    if marks.authorizations > 0 {
-        headers.remove(AUTHORIZATION);
-    }
-    if marks.expect {
-        headers.remove(EXPECT);
-    }
-    let traced = marks.traced && {
-        let known = headers.get(TRACEPARENT).is_some_and(|trace| is_traceparent(trace.as_bytes()));
-        if !known {
-            headers.remove(TRACESTATE);
-        }
-        known
-    };
-    if !traced {
-        headers.insert(TRACEPARENT, random.traceparent());
-    }
-    headers.insert(X_REQUEST_ID, request_id.clone());
-    forwarded(headers, marks, connection, trusted);
-    via(headers, marks.via);
-}
-
-/// Makes the fields of a target's answer into those of ours.
-pub(crate) fn prepare_response(headers: &mut HeaderMap, request_id: HeaderValue) {
-    let mut hop_by_hop = false;
-    let mut has_via = false;
-    for name in headers.keys() {
-        match name.as_str().as_bytes().first() {
-            Some(b'c' | b'k' | b'p' | b't' | b'u') if HOP_BY_HOP.contains(name) => {
-                hop_by_hop = true;
-            }
-            Some(b'v') if *name == VIA => has_via = true,
-            _ => {}
-        }
-    }
-    if hop_by_hop {
-        let connection = headers.contains_key(CONNECTION);
-        strip_hop_by_hop(headers, connection);
-    }
-    headers.insert(X_REQUEST_ID, request_id);
-    via(headers, has_via);
-}
-
-fn strip_hop_by_hop(headers: &mut HeaderMap, connection: bool) {
-    if connection {
-        let named: Vec<_> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-    }
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
-    }
-}
-
-fn via(headers: &mut HeaderMap, already: bool) {
-    const OURS: HeaderValue = HeaderValue::from_static("1.1 caduceus");
-    if already {
-        headers.append(VIA, OURS);
+) -> Vec<u8> {
+    let named: Vec<HeaderName> = if marks.connection {
+        let lines = headers.get_all(CONNECTION).iter();
+        let options = lines.flat_map(|line| connection_options(line.as_bytes()));
+        options.filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
     } else {
-        headers.insert(VIA, OURS);
-    }
-}
-
-/// Says for whom the request is forwarded. What a trusted proxy said before is kept, anything else replaced.
-fn forwarded(
-    headers: &mut HeaderMap,
-    marks: Marks,
-    connection: &ConnectionState,
-    trusted: &[Network],
-) {
-    let host = headers.get(HOST).cloned().unwrap_or(HeaderValue::from_static(""));
-    let ours = forwarded_value(connection, &host);
-    if marks.forwarded && is_trusted(connection.peer, trusted) {
-        headers.append(FORWARDED, ours);
-        headers.append(X_FORWARDED_FOR, connection.peer_text.clone());
-        headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
-        headers.entry(X_FORWARDED_HOST).or_insert(host);
-        return;
-    }
-    if marks.forwarded {
-        let claimed: Vec<_> = headers
-            .keys()
-            .filter(|name| name.as_str().starts_with("x-forwarded-"))
-            .cloned()
-            .collect();
-        for name in claimed {
-            headers.remove(name);
+        Vec::new()
+    };
+    let stays = |name: &HeaderName| headers.contains_key(name) && !named.contains(name);
+    let traced = marks.traced
+        && stays(&TRACEPARENT)
+        && headers.get(TRACEPARENT).is_some_and(|trace| is_traceparent(trace.as_bytes()));
+    // What a trusted proxy said before is kept, anything else replaced.
+    let believed = marks.forwarded && is_trusted(connection.peer, trusted);
+    let mut text = Vec::with_capacity(REQUEST_ROOM);
+    for (name, value) in headers {
+        // Most names are told apart by their first letter.
+        let ends_here = match name.as_str().as_bytes().first() {
+            Some(b'a') => *name == AUTHORIZATION,
+            Some(b'c') => *name == CONTENT_LENGTH || *name == CONNECTION,
+            Some(b'e') => *name == EXPECT,
+            Some(b'f') => *name == FORWARDED && !believed,
+            Some(b'h') => *name == HOST,
+            Some(b'k' | b'p' | b'u') => is_hop_by_hop(name),
+            Some(b't') => {
+                is_hop_by_hop(name) || (!traced && (*name == TRACEPARENT || *name == TRACESTATE))
+            }
+            Some(b'x') => {
+                *name == X_API_KEY
+                    || *name == X_REQUEST_ID
+                    || (!believed && name.as_str().starts_with("x-forwarded-"))
+            }
+            _ => false,
+        };
+        if !ends_here && !named.contains(name) {
+            write_field(&mut text, name.as_str(), value.as_bytes());
         }
     }
-    headers.insert(FORWARDED, ours);
-    headers.insert(X_FORWARDED_FOR, connection.peer_text.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-    headers.insert(X_FORWARDED_HOST, host);
+    if !traced {
+        write_field(&mut text, TRACEPARENT.as_str(), &random.traceparent());
+    }
+    write_field(&mut text, X_REQUEST_ID.as_str(), request_id.as_bytes());
+    let host = headers.get(HOST).map_or(b"".as_slice(), HeaderValue::as_bytes);
+    write_forwarded(&mut text, connection, host);
+    write_field(&mut text, X_FORWARDED_FOR.as_str(), connection.peer_text.as_bytes());
+    if !(believed && stays(&X_FORWARDED_PROTO)) {
+        write_field(&mut text, X_FORWARDED_PROTO.as_str(), b"http");
+    }
+    if !(believed && stays(&X_FORWARDED_HOST)) {
+        write_field(&mut text, X_FORWARDED_HOST.as_str(), host);
+    }
+    write_field(&mut text, VIA.as_str(), OURS.as_bytes());
+    text
 }
 
-/// The `Forwarded` element (RFC 7239); made once per connection and host.
-fn forwarded_value(connection: &ConnectionState, host: &HeaderValue) -> HeaderValue {
-    let mut made = connection.forwarded.borrow_mut();
-    if let Some((_, value)) = made.as_ref().filter(|(known, _)| known == host) {
-        return value.clone();
-    }
-    let mut text = BytesMut::with_capacity(64 + host.len());
-    let (open, close) = if connection.peer.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
-    for part in [b"for=", open.as_bytes(), connection.peer_text.as_bytes(), close.as_bytes()] {
+/// Makes the fields of a target's answer, which are already without those meant for one hop, into those of ours.
+pub(crate) fn prepare_response(headers: &mut HeaderMap, request_id: HeaderValue) {
+    headers.insert(X_REQUEST_ID, request_id);
+    headers.append(VIA, OURS);
+}
+
+/// Whether the field is meant for the next hop alone.
+pub(crate) fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(name.as_str().as_bytes().first(), Some(b'c' | b'k' | b'p' | b't' | b'u'))
+        && HOP_BY_HOP.contains(name)
+}
+
+/// The options of a `Connection` field; they are also names of fields meant for the next hop alone.
+pub(crate) fn connection_options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|option| !option.is_empty())
+}
+
+/// Writes the length of a body.
+pub(crate) fn write_length(text: &mut Vec<u8>, length: u64) {
+    let mut digits = Digits::default();
+    write_field(text, CONTENT_LENGTH.as_str(), digits.of(length));
+}
+
+fn write_field(text: &mut Vec<u8>, name: &str, value: &[u8]) {
+    text.reserve(name.len() + value.len() + 4);
+    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
         text.extend_from_slice(part);
     }
+}
+
+/// Writes the `Forwarded` element (RFC 7239).
+fn write_forwarded(text: &mut Vec<u8>, connection: &ConnectionState, host: &[u8]) {
+    let (open, close) = if connection.peer.is_ipv6() { ("\"[", "]\"") } else { ("", "") };
+    for part in ["forwarded: for=".as_bytes(), open.as_bytes(), connection.peer_text.as_bytes()] {
+        text.extend_from_slice(part);
+    }
+    text.extend_from_slice(close.as_bytes());
     if !host.is_empty() {
-        for part in [b";host=\"", host.as_bytes(), b"\""] {
+        for part in [b";host=\"", host, b"\""] {
             text.extend_from_slice(part);
         }
     }
-    text.extend_from_slice(b";proto=http");
-    let value = HeaderValue::from_maybe_shared(text.freeze())
-        .expect("an address and a checked host are lawful in a header");
-    *made = Some((host.clone(), value.clone()));
-    value
+    text.extend_from_slice(b";proto=http\r\n");
+}
+
+/// The digits of a number.
+#[derive(Default)]
+pub(crate) struct Digits([u8; 20]);
+
+impl Digits {
+    /// `number` in decimal.
+    pub(crate) fn of(&mut self, number: u64) -> &[u8] {
+        let mut rest = number;
+        let mut used = 0;
+        for place in self.0.iter_mut().rev() {
+            *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
+            rest /= 10;
+            used += 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.0.get(self.0.len() - used..).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 7, 10, 1_234_567, u64::MAX] {
+            assert_eq!(Digits::default().of(number), number.to_string().as_bytes());
+        }
+    }
 }

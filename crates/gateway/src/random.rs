@@ -5,7 +5,6 @@ use http::HeaderValue;
 use jiff::Timestamp;
 
 const POOL: usize = 4_096;
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Random bytes, fetched from the system's generator many at a time.
 pub(crate) struct RandomPool {
@@ -37,41 +36,47 @@ impl RandomPool {
         let version = 0x70 | (r0 & 0x0f);
         let variant = 0x80 | (r2 & 0x3f);
         let uuid = [a, b, c, d, e, f, version, r1, variant, r3, r4, r5, r6, r7, r8, r9];
+        let digits: [u8; 32] = hex(&uuid);
+        let (one, rest) = digits.split_at(8);
+        let (two, rest) = rest.split_at(4);
+        let (three, rest) = rest.split_at(4);
+        let (four, five) = rest.split_at(4);
         let mut text = [0; 36];
-        let mut places = text.iter_mut();
-        for (at, byte) in uuid.into_iter().enumerate() {
-            if matches!(at, 4 | 6 | 8 | 10) {
-                places.next().into_iter().for_each(|place| *place = b'-');
-            }
-            hex(byte, &mut places);
-        }
-        header(&text)
+        join(&mut text, &[one, b"-", two, b"-", three, b"-", four, b"-", five]);
+        HeaderValue::from_bytes(&text)
+            .expect("hexadecimal digits and hyphens are lawful in a header")
     }
 
     /// A new trace (W3C Trace Context, version 00, not sampled).
-    pub(crate) fn traceparent(&mut self) -> HeaderValue {
-        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        let random: [u8; 24] = self.take();
-        let (trace, span) = random.split_at(16);
-        let mut places = text.iter_mut().skip(3);
-        trace.iter().for_each(|byte| hex(*byte, &mut places));
-        places.next();
+    pub(crate) fn traceparent(&mut self) -> [u8; 55] {
+        let mut random: [u8; 24] = self.take();
         // An identifier of only zeros would be invalid.
-        span.iter().enumerate().for_each(|(at, byte)| hex(byte | u8::from(at == 0), &mut places));
-        header(&text)
+        random.iter_mut().step_by(16).for_each(|byte| *byte |= 1);
+        let digits: [u8; 48] = hex(&random);
+        let (trace, span) = digits.split_at(32);
+        let mut text = [0; 55];
+        join(&mut text, &[b"00-", trace, b"-", span, b"-00"]);
+        text
     }
 }
 
-fn hex<'text>(byte: u8, places: &mut impl Iterator<Item = &'text mut u8>) {
-    for nibble in [byte >> 4, byte & 0x0f] {
-        if let (Some(place), Some(digit)) = (places.next(), HEX.get(usize::from(nibble))) {
-            *place = *digit;
-        }
+/// The digits of `bytes`, two for each.
+fn hex<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut digits = [0; N];
+    for ([high, low], byte) in digits.as_chunks_mut().0.iter_mut().zip(bytes) {
+        let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+        (*high, *low) = (digit(byte >> 4), digit(byte & 0x0f));
     }
+    digits
 }
 
-fn header(text: &[u8]) -> HeaderValue {
-    HeaderValue::from_bytes(text).expect("hexadecimal digits and hyphens are lawful in a header")
+fn join(text: &mut [u8], parts: &[&[u8]]) {
+    let mut rest = text;
+    for part in parts {
+        let (place, tail) = rest.split_at_mut(part.len());
+        place.copy_from_slice(part);
+        rest = tail;
+    }
 }
 
 /// Whether `text` is a UUID in the usual form.
@@ -114,7 +119,7 @@ mod tests {
             assert!(is_uuid(id.as_bytes()), "{id:?}");
             assert!(id.to_str().unwrap().starts_with("018bcfe5-6800-7"), "{id:?}");
         }
-        assert!(is_traceparent(pool.traceparent().as_bytes()));
+        assert!(is_traceparent(&pool.traceparent()));
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(crate) struct Worker {
     pub(crate) pool: Pool,
     pub(crate) usage: UsageLog,
     pub(crate) random: RefCell<RandomPool>,
-    /// Where bytes from clients are looked at before they go on.
+    /// Where what clients and targets send is read into.
     pub(crate) scratch: RefCell<Box<[u8]>>,
     table: RefCell<TableCache>,
     coarse_now: Cell<u64>,

@@ -14,7 +14,8 @@ use crate::{
 /// Everything the gateway needs to decide about a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Number of the configuration: that of the last event compiled in. A higher one replaces a lower one.
+    /// Number of the configuration: that of the last event compiled in. A snapshot with a higher number or a later
+    /// time replaces the one that is served.
     pub number: u64,
     /// When it was compiled.
     pub compiled_at: Timestamp,

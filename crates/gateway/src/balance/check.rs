@@ -2,24 +2,22 @@
 
 use std::{
     collections::HashMap,
-    future::{Future as _, poll_fn},
-    pin::pin,
+    future::poll_fn,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use http::{
-    Request, Uri,
-    header::{HOST, USER_AGENT},
-};
+use http::{Method, uri::PathAndQuery};
 use model::{AddressPolicy, HealthCheck};
 use tokio::{
     task::{AbortHandle, JoinSet},
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::{Target, connect};
+use super::{RequestHead, Target, connect};
 use crate::{body::RequestBody, table::Table};
+
+const READ_BYTES: usize = 4 << 10;
 
 /// The running checks.
 pub(crate) struct HealthChecks {
@@ -66,7 +64,8 @@ async fn watch(target: Arc<Target>, check: HealthCheck, policy: AddressPolicy, e
     let mut ticks = interval(Duration::from_millis(u64::from(check.interval_ms.max(10))));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let patience = Duration::from_millis(u64::from(check.timeout_ms.max(1)));
-    let Ok(uri) = format!("{}{}", target.url.base_path(), check.path).parse::<Uri>() else {
+    let path = format!("{}{}", target.url.base_path(), check.path).parse::<PathAndQuery>();
+    let Ok(path) = path else {
         tracing::error!(target.id = %target.id, "the path of the health check is not a path");
         return;
     };
@@ -75,7 +74,7 @@ async fn watch(target: Arc<Target>, check: HealthCheck, policy: AddressPolicy, e
     loop {
         ticks.tick().await;
         let now = u64::try_from(epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let asked = timeout(patience, ask(&target, uri.clone(), &policy, patience, now)).await;
+        let asked = timeout(patience, ask(&target, &path, &policy, patience, now)).await;
         if asked == Ok(true) {
             (well, ill) = (well + 1, 0);
         } else {
@@ -96,19 +95,19 @@ async fn watch(target: Arc<Target>, check: HealthCheck, policy: AddressPolicy, e
 /// Whether the target answers with a status below 400.
 async fn ask(
     target: &Arc<Target>,
-    uri: Uri,
+    path: &PathAndQuery,
     policy: &AddressPolicy,
     patience: Duration,
     now: u64,
 ) -> bool {
     let Ok(mut connection) = connect(target, policy, patience, now).await else { return false };
-    let request = Request::get(uri)
-        .header(HOST, target.authority.clone())
-        .header(USER_AGENT, "caduceus-health-check")
-        .body(RequestBody::Empty);
-    let Ok(request) = request else { return false };
-    let mut answer = pin!(connection.sender.send_request(request));
-    let answer =
-        poll_fn(|context| connection.drive(context, |context| answer.as_mut().poll(context)));
-    answer.await.is_ok_and(|answer| answer.status().as_u16() < 400)
+    if !connection.is_quiet().await {
+        return false;
+    }
+    let fields = b"user-agent: caduceus-health-check\r\n";
+    let head = RequestHead { method: &Method::GET, path, host: &target.authority, fields };
+    connection.begin(&head, RequestBody::Empty);
+    let mut scratch = vec![0; READ_BYTES];
+    let answer = poll_fn(|context| connection.poll_answer(context, &mut scratch)).await;
+    answer.is_ok_and(|head| head.status.as_u16() < 400)
 }

@@ -1,55 +1,13 @@
 //! Connections to targets, kept by each worker for itself.
 //!
-//! Nobody watches an idle connection. Whoever takes one from the pool drives it within its own task, so that a call
-//! costs no hand-over between tasks; that a target has closed it shows as soon as it is used.
+//! Nobody watches an idle connection: that a target has closed it shows as soon as it is to be used.
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    future::Future as _,
-    pin::Pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    task::{Context, Poll, Wake, Waker},
-    time::Duration,
-};
+use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
 
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper_util::rt::TokioIo;
 use model::AddressPolicy;
 use tokio::{net::TcpStream, time::timeout};
 
-use super::{Target, resolve::ResolveError};
-use crate::body::RequestBody;
-
-/// How many steps a connection may take in one turn.
-const STEPS_MAX: usize = 16;
-
-/// A connection to a target, with whoever drives it.
-///
-/// It is large and changes hands often, so it is passed on in a box.
-pub(crate) struct UpstreamConnection {
-    pub(crate) sender: SendRequest<RequestBody>,
-    /// Dropped as soon as it has ended, which is what ends the calls that wait for it.
-    driver: Option<Connection<TokioIo<TcpStream>, RequestBody>>,
-    waker: Arc<DrivenWaker>,
-    endpoint: u64,
-    /// Whether it has carried a call before.
-    pub(crate) reused: bool,
-}
-
-/// Wakes the call that drives a connection, unless that is what is running right now.
-///
-/// The halves of a connection wake each other at every step. Within one call these wakes mean only that it has to
-/// look again, which [`UpstreamConnection::drive`] does at once and without a detour over the scheduler.
-#[derive(Default)]
-struct DrivenWaker {
-    driving: AtomicBool,
-    woken: AtomicBool,
-    outer: Mutex<Option<Waker>>,
-}
+use super::{Target, UpstreamConnection, resolve::ResolveError};
 
 /// Why a target could not be connected to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,76 +29,6 @@ struct Idle {
     since: u64,
 }
 
-impl UpstreamConnection {
-    /// Reads and writes as far as possible now, and asks `look` after each step for what has come of it.
-    pub(crate) fn drive<T>(
-        &mut self,
-        context: &mut Context<'_>,
-        mut look: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        self.waker.pass_on_to(context.waker());
-        let waker = Waker::from(Arc::clone(&self.waker));
-        let mut inner = Context::from_waker(&waker);
-        self.waker.driving.store(true, Ordering::Relaxed);
-        let mut outcome = Poll::Pending;
-        for _ in 0..STEPS_MAX {
-            self.waker.woken.store(false, Ordering::Relaxed);
-            self.step(&mut inner);
-            outcome = look(&mut inner);
-            if outcome.is_ready() || !self.waker.woken.load(Ordering::Relaxed) {
-                break;
-            }
-        }
-        self.waker.driving.store(false, Ordering::Relaxed);
-        if outcome.is_pending() && self.waker.woken.load(Ordering::Relaxed) {
-            // Others want to run as well: this call goes on in its next turn.
-            context.waker().wake_by_ref();
-        }
-        outcome
-    }
-
-    /// Comes to rest after a call; says whether it can carry another.
-    pub(crate) fn settle(&mut self) -> bool {
-        self.waker.pass_on_to(Waker::noop());
-        let waker = Waker::from(Arc::clone(&self.waker));
-        self.step(&mut Context::from_waker(&waker));
-        self.driver.is_some() && self.sender.is_ready()
-    }
-
-    fn step(&mut self, context: &mut Context<'_>) {
-        let Some(driver) = &mut self.driver else { return };
-        if Pin::new(driver).poll(context).is_ready() {
-            self.driver = None;
-        }
-    }
-}
-
-impl DrivenWaker {
-    fn pass_on_to(&self, waker: &Waker) {
-        let mut outer = self.outer.lock().unwrap_or_else(PoisonError::into_inner);
-        if !outer.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            *outer = Some(waker.clone());
-        }
-    }
-}
-
-impl Wake for DrivenWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if self.driving.load(Ordering::Relaxed) {
-            self.woken.store(true, Ordering::Relaxed);
-            return;
-        }
-        let outer = self.outer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(outer) = outer {
-            outer.wake();
-        }
-    }
-}
-
 impl Pool {
     pub(crate) fn new(max_idle: usize, idle_timeout: Duration) -> Self {
         let idle_timeout = u64::try_from(idle_timeout.as_nanos()).unwrap_or(u64::MAX);
@@ -155,7 +43,7 @@ impl Pool {
 
     /// Keeps a connection whose call has ended.
     pub(crate) fn put(&self, mut connection: Box<UpstreamConnection>, now: u64) {
-        connection.reused = true;
+        connection.rest();
         let mut all = self.idle.borrow_mut();
         let idle = all.entry(connection.endpoint).or_default();
         if idle.len() < self.max_idle {
@@ -190,13 +78,5 @@ pub(crate) async fn connect(
     };
     // Without it small requests would wait for an acknowledgement; a target works either way.
     let _ = stream.set_nodelay(true);
-    let handshake = http1::Builder::new().handshake(TokioIo::new(stream)).await;
-    let Ok((sender, driver)) = handshake else { return Err(ConnectError::Unreachable) };
-    Ok(Box::new(UpstreamConnection {
-        sender,
-        driver: Some(driver),
-        waker: Arc::default(),
-        endpoint: target.endpoint.number,
-        reused: false,
-    }))
+    Ok(Box::new(UpstreamConnection::new(stream, target.endpoint.number)))
 }

@@ -132,7 +132,7 @@ impl Framing {
     }
 
     fn take_line<'rest>(&mut self, bytes: &'rest [u8]) -> Result<&'rest [u8], Offence> {
-        let end = bytes.iter().position(|byte| *byte == b'\n');
+        let end = memchr::memchr(b'\n', bytes);
         let (line, rest) = match end {
             Some(end) => bytes.split_at(end + 1),
             None => (bytes, [].as_slice()),
@@ -157,7 +157,9 @@ impl Framing {
 
     fn line(&mut self, line: &[u8]) -> Result<(), Offence> {
         let Some(line) = line.strip_suffix(b"\r\n") else { return Err(Offence::Line) };
-        if line.iter().any(|byte| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7f) {
+        // Without an early end, so that many bytes are looked at in one step.
+        let control = |byte: u8| (byte < 0x20 && byte != b'\t') || byte == 0x7f;
+        if line.iter().fold(false, |found, byte| found | control(*byte)) {
             return Err(Offence::Line);
         }
         match self.state {
@@ -192,7 +194,9 @@ impl Framing {
         let plain = !method.is_empty()
             && method.iter().all(|byte| is_token(*byte))
             && !target.is_empty()
-            && target.iter().all(|byte| (0x21..0x7f).contains(byte) && *byte != b'#');
+            && target
+                .iter()
+                .fold(true, |plain, byte| plain & (0x21..0x7f).contains(byte) & (*byte != b'#'));
         if !plain {
             return Err(Offence::RequestLine);
         }
@@ -270,9 +274,9 @@ fn skip(bytes: &[u8], left: u64) -> (&[u8], u64) {
 }
 
 fn split_field(line: &[u8]) -> Result<(&[u8], &[u8]), Offence> {
-    let colon = line.iter().position(|byte| *byte == b':').ok_or(Offence::Field)?;
-    let (name, value) = line.split_at(colon);
-    if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+    let end = line.iter().position(|byte| !is_token(*byte)).ok_or(Offence::Field)?;
+    let (name, value) = line.split_at(end);
+    if name.is_empty() || value.first() != Some(&b':') {
         return Err(Offence::Field);
     }
     Ok((name, value.get(1..).unwrap_or_default().trim_ascii()))
@@ -296,8 +300,39 @@ fn is_authority(value: &[u8]) -> bool {
 }
 
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN.get(usize::from(byte)).copied().unwrap_or(false)
 }
+
+/// For each byte, whether it may stand in a method or the name of a field.
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x7f {
+        #[expect(clippy::indexing_slicing, reason = "the table has a place for every byte")]
+        {
+            table[byte as usize] = byte.is_ascii_alphanumeric()
+                || matches!(
+                    byte,
+                    b'!' | b'#'
+                        | b'$'
+                        | b'%'
+                        | b'&'
+                        | b'\''
+                        | b'*'
+                        | b'+'
+                        | b'-'
+                        | b'.'
+                        | b'^'
+                        | b'_'
+                        | b'`'
+                        | b'|'
+                        | b'~'
+                );
+        }
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -43,8 +43,6 @@ pub(crate) struct ConnectionState {
     broken: Cell<bool>,
     /// The address as it stands in `X-Forwarded-For`.
     pub(crate) peer_text: HeaderValue,
-    /// The last `Host`, and the `Forwarded` made for it.
-    pub(crate) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
 }
 
 /// The connections of one worker.
@@ -88,7 +86,6 @@ impl Connections {
             broken: Cell::new(false),
             peer_text: HeaderValue::from_str(&peer.to_string())
                 .expect("an address is lawful in a header"),
-            forwarded: RefCell::default(),
         });
         if let Some(place) = slots.get_mut(slot) {
             *place = Some(Rc::clone(&state));

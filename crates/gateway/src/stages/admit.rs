@@ -1,7 +1,7 @@
 //! Stage 5: size and media types, by the operation that is called.
 
 use http::{
-    HeaderMap,
+    HeaderMap, HeaderValue,
     header::{ACCEPT, CONTENT_TYPE},
     request::Parts,
 };
@@ -39,11 +39,12 @@ pub(crate) fn media_types(
         }
     }
     if !operation.response_types.is_empty() {
-        let mut accepted = headers.get_all(ACCEPT).iter().peekable();
-        let satisfied = accepted.peek().is_none()
-            || accepted.any(|accept| {
-                accept.to_str().is_ok_and(|accept| operation.response_types.satisfy(accept))
-            });
+        let satisfies = |accept: &HeaderValue| {
+            accept.to_str().is_ok_and(|accept| operation.response_types.satisfy(accept))
+        };
+        let satisfied = headers.get(ACCEPT).is_none_or(|first| {
+            satisfies(first) || headers.get_all(ACCEPT).iter().skip(1).any(satisfies)
+        });
         if !satisfied {
             return Err(Rejection::NotAcceptable);
         }

@@ -3,25 +3,16 @@
 //! A call is tried again only while that is safe: when nothing of it was sent, or when its method is idempotent, its
 //! body can be repeated and no answer has begun.
 
-use std::{
-    future::{Future as _, poll_fn},
-    pin::pin,
-    rc::Rc,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http::{
-    HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header::HOST, uri::PathAndQuery,
-};
+use http::{Method, Uri, uri::PathAndQuery};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
 use super::{Recorder, route::Routed};
 use crate::{
-    balance::{ConnectError, Target, UpstreamConnection, connect},
+    balance::{AnswerHead, ConnectError, RequestHead, Target, UpstreamConnection, connect},
     body::{BodyTrouble, BodyWatch, RequestBody},
     metrics::UpstreamFault,
     rejection::Rejection,
@@ -41,20 +32,21 @@ pub(crate) struct Outgoing {
     /// The target of the client's request, when it can be passed on as it is.
     pub(crate) original: Option<PathAndQuery>,
     pub(crate) query: Option<Box<str>>,
-    pub(crate) headers: HeaderMap,
+    /// The fields as they are sent, without host and length.
+    pub(crate) fields: Vec<u8>,
     pub(crate) body: RequestBody,
 }
 
 /// An answer whose body is still to come.
 pub(crate) struct Answered {
-    pub(crate) response: Response<Incoming>,
+    pub(crate) head: AnswerHead,
     pub(crate) connection: Box<UpstreamConnection>,
 }
 
 /// How an attempt failed.
 enum Failure {
     /// The connection was closed before anything was sent; the request is whole.
-    Unsent(Box<Request<RequestBody>>),
+    Unsent,
     /// The connection broke, or what came over it is no answer.
     Broken,
     Timeout,
@@ -67,7 +59,7 @@ impl Outgoing {
         routed: Routed,
         method: Method,
         uri: &Uri,
-        headers: HeaderMap,
+        fields: Vec<u8>,
         body: RequestBody,
     ) -> Self {
         let stripped = deployment.strip_prefix && deployment.prefix_length > 0;
@@ -82,7 +74,7 @@ impl Outgoing {
         let unchanged = !stripped && !routed.rewritten;
         let original = if unchanged { uri.path_and_query().cloned() } else { None };
         let query = uri.query().map(Into::into);
-        Self { method, path, original, query, headers, body }
+        Self { method, path, original, query, fields, body }
     }
 
     /// Whether the call may be made twice.
@@ -90,27 +82,32 @@ impl Outgoing {
         self.method.is_idempotent() && !matches!(self.body, RequestBody::Streamed { .. })
     }
 
-    /// The request for one target. The body is handed over.
-    fn request(
+    /// Begins to send it to a target. The body is handed over.
+    fn begin(
         &mut self,
         target: &Target,
-        headers: HeaderMap,
-    ) -> Result<Request<RequestBody>, Rejection> {
+        connection: &mut UpstreamConnection,
+    ) -> Result<(), Rejection> {
+        let joined;
         let path = match &self.original {
-            Some(original) if target.url.base_path().is_empty() => original.clone(),
-            _ => self.join(target.url.base_path())?,
+            Some(original) if target.url.base_path().is_empty() => original,
+            _ => {
+                joined = self.join(target.url.base_path())?;
+                &joined
+            }
         };
         let body = match self.body.repeat() {
             Some(body) => body,
             None => std::mem::replace(&mut self.body, RequestBody::Empty),
         };
-        let mut request = Request::new(body);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = Uri::from(path);
-        *request.version_mut() = Version::HTTP_11;
-        *request.headers_mut() = headers;
-        request.headers_mut().insert(HOST, target.authority.clone());
-        Ok(request)
+        let head = RequestHead {
+            method: &self.method,
+            path,
+            host: &target.authority,
+            fields: &self.fields,
+        };
+        connection.begin(&head, body);
+        Ok(())
     }
 
     fn join(&self, base: &str) -> Result<PathAndQuery, Rejection> {
@@ -147,7 +144,7 @@ pub(crate) async fn take_body(
         return Ok(RequestBody::Streamed { incoming, watch });
     }
     let whole = whole(incoming, &watch).await.map_err(|trouble| refuse(trouble, deployment))?;
-    Ok(RequestBody::Whole(Some(whole)))
+    Ok(RequestBody::Whole(whole))
 }
 
 async fn whole(mut incoming: Incoming, watch: &BodyWatch) -> Result<Bytes, BodyTrouble> {
@@ -175,12 +172,12 @@ pub(crate) async fn forward(
     deployment: &Deployment,
     mut outgoing: Outgoing,
     recorder: &mut Recorder,
+    mut now: u64,
     deadline: u64,
 ) -> Result<Answered, Rejection> {
     let mut tried: Vec<Arc<Target>> = Vec::new();
     let mut retries = deployment.upstream.retries;
     loop {
-        let now = worker.now();
         if now >= deadline {
             return Err(fail(deployment, UpstreamFault::Timeout));
         }
@@ -190,7 +187,8 @@ pub(crate) async fn forward(
         let mut connection = match reach(worker, target, deadline - now).await {
             Ok(connection) => connection,
             Err(error) => {
-                target.failed(worker.now());
+                now = worker.now();
+                target.failed(now);
                 let rejection = fail(deployment, error.into());
                 if retries == 0 {
                     return Err(rejection);
@@ -200,37 +198,28 @@ pub(crate) async fn forward(
                 continue;
             }
         };
-        // The fields are needed again only if the call may be repeated.
         let again = retries > 0 && outgoing.is_repeatable();
-        let headers =
-            if again { outgoing.headers.clone() } else { std::mem::take(&mut outgoing.headers) };
-        let request = outgoing.request(target, headers)?;
-        let began = worker.now();
-        let outcome = exchange(worker, &mut connection, request, deadline).await;
-        recorder.add_upstream_nanos(worker.now().saturating_sub(began));
+        let began = if connection.reused { now } else { worker.now() };
+        let outcome = exchange(worker, &mut connection, &mut outgoing, target, deadline).await?;
+        now = worker.now();
+        recorder.add_upstream_nanos(now.saturating_sub(began));
         match outcome {
-            Ok(response) => {
-                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    return Err(fail(deployment, UpstreamFault::Broken));
-                }
+            Ok(head) => {
                 target.succeeded();
-                return Ok(Answered { response, connection });
+                return Ok(Answered { head, connection });
             }
-            Err(Failure::Unsent(request)) if connection.reused => {
-                // The target closed an idle connection, which is its right and costs nobody a retry.
-                let (parts, body) = request.into_parts();
-                (outgoing.headers, outgoing.body) = (parts.headers, body);
-            }
+            // The target closed an idle connection, which is its right and costs nobody a retry.
+            Err(Failure::Unsent) if connection.reused => {}
             Err(Failure::Timeout) => {
-                target.failed(worker.now());
+                target.failed(now);
                 return Err(fail(deployment, UpstreamFault::Timeout));
             }
-            Err(Failure::Broken | Failure::Unsent(_)) => {
+            Err(Failure::Broken | Failure::Unsent) => {
                 let trouble = recorder.request_body.as_ref().and_then(|watch| watch.trouble.get());
                 if let Some(trouble) = trouble {
                     return Err(refuse(trouble, deployment));
                 }
-                target.failed(worker.now());
+                target.failed(now);
                 let rejection = fail(deployment, UpstreamFault::Broken);
                 if !again {
                     return Err(rejection);
@@ -261,20 +250,22 @@ async fn reach(
 async fn exchange(
     worker: &Worker,
     connection: &mut UpstreamConnection,
-    request: Request<RequestBody>,
+    outgoing: &mut Outgoing,
+    target: &Target,
     deadline: u64,
-) -> Result<Response<Incoming>, Failure> {
-    let mut answer = pin!(connection.sender.try_send_request(request));
-    poll_fn(|context| match connection.drive(context, |context| answer.as_mut().poll(context)) {
-        Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
-        Poll::Ready(Err(mut error)) => Poll::Ready(Err(match error.take_message() {
-            Some(request) => Failure::Unsent(Box::new(request)),
-            None => Failure::Broken,
-        })),
-        Poll::Pending if worker.coarse_now() >= deadline => Poll::Ready(Err(Failure::Timeout)),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
+) -> Result<Result<AnswerHead, Failure>, Rejection> {
+    if !connection.is_quiet().await {
+        return Ok(Err(Failure::Unsent));
+    }
+    outgoing.begin(target, connection)?;
+    let answer = poll_fn(|context| {
+        match connection.poll_answer(context, &mut worker.scratch.borrow_mut()) {
+            Poll::Ready(answer) => Poll::Ready(answer.map_err(|_broken| Failure::Broken)),
+            Poll::Pending if worker.coarse_now() >= deadline => Poll::Ready(Err(Failure::Timeout)),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    Ok(answer.await)
 }
 
 /// Counts a failed attempt and says what the caller is told if it was the last.

@@ -11,6 +11,7 @@ use model::LimitScope;
 
 use super::identify::Caller;
 use crate::{
+    headers::Digits,
     limits::{Cell, Rate},
     rejection::{Rejection, seconds_up},
     table::{Agreement, Deployment, PreparedAmount, PreparedLimit},
@@ -155,7 +156,7 @@ impl Standing {
         if !self.text.is_empty() {
             self.text.extend_from_slice(b", ");
         }
-        self.text.reserve(64);
+        self.text.reserve(128);
         self.text.extend_from_slice(b"\"");
         self.text.extend_from_slice(name.as_bytes());
         self.text.extend_from_slice(b"\";r=");
@@ -197,12 +198,18 @@ impl Standing {
             headers.append(POLICY, policy);
         }
         let Some(Count { limit, remaining, reset }) = self.tightest else { return };
-        insert_text(headers, STANDING, self.text.freeze());
-        // One piece of memory for three numbers.
-        let mut text = BytesMut::with_capacity(64);
-        for (name, number) in [(X_LIMIT, limit), (X_REMAINING, remaining), (X_RESET, reset)] {
+        // One piece of memory for all of them.
+        let mut text = self.text;
+        let ends = [limit, remaining, reset].map(|number| {
+            let begin = text.len();
             push_number(&mut text, number);
-            insert_text(headers, name, text.split().freeze());
+            begin..text.len()
+        });
+        let standing = ..ends.first().map_or(0, |first| first.start);
+        let text = text.freeze();
+        insert_text(headers, STANDING, text.slice(standing));
+        for (name, place) in [X_LIMIT, X_REMAINING, X_RESET].into_iter().zip(ends) {
+            insert_text(headers, name, text.slice(place));
         }
     }
 }
@@ -214,33 +221,12 @@ fn insert_text(headers: &mut HeaderMap, name: HeaderName, text: Bytes) {
 }
 
 fn push_number(text: &mut BytesMut, number: u64) {
-    let mut digits = [0; 20];
-    let mut rest = number;
-    let mut used = 0;
-    for place in digits.iter_mut().rev() {
-        *place = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-        used += 1;
-        if rest == 0 {
-            break;
-        }
-    }
-    text.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
+    text.extend_from_slice(Digits::default().of(number));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_written_in_decimal() {
-        let mut text = BytesMut::new();
-        for number in [0, 7, 10, 1_234_567, u64::MAX] {
-            text.clear();
-            push_number(&mut text, number);
-            assert_eq!(text, number.to_string());
-        }
-    }
 
     #[test]
     fn the_tightest_limit_is_the_one_with_the_smallest_share_left() {

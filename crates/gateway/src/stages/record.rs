@@ -88,6 +88,11 @@ impl Recorder {
         self.worker.coarse_now() >= deadline
     }
 
+    /// Lends the memory that the connections of the worker read into.
+    pub(crate) fn with_scratch<T>(&self, read: impl FnOnce(&mut [u8]) -> T) -> T {
+        read(&mut self.worker.scratch.borrow_mut())
+    }
+
     /// Gives back a connection that can carry another call.
     pub(crate) fn keep(&self, connection: Box<UpstreamConnection>) {
         self.worker.pool.put(connection, self.worker.coarse_now());

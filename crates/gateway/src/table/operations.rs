@@ -156,6 +156,14 @@ impl MediaTypes {
 
     /// Whether one of them is accepted by the ranges of an `Accept` header.
     pub(crate) fn satisfy(&self, accept: &str) -> bool {
+        let exact = |(kind, subtype): &(Box<str>, Box<str>)| {
+            let rest = accept.strip_prefix(&**kind).and_then(|rest| rest.strip_prefix('/'));
+            rest == Some(&**subtype)
+        };
+        // Most clients name the one type that they want.
+        if self.0.iter().any(exact) {
+            return true;
+        }
         accept.split(',').any(|range| {
             let refused = range.split(';').skip(1).any(|parameter| {
                 let weight = parameter.trim().strip_prefix("q=");

@@ -16,7 +16,8 @@ use gateway::{Gateway, PublishError};
 use model::{Clock, DeploymentId, Route, Snapshot};
 
 use crate::support::{
-    Client, KEY, TestGateway, TestTarget, deployment, keys, read_usage, settings, snapshot, wait_for,
+    Client, KEY, TestGateway, TestTarget, deployment, keys, read_usage, settings, snapshot,
+    wait_for,
 };
 
 #[test]
@@ -56,7 +57,10 @@ fn older_snapshots_are_ignored_and_contradictory_ones_refused() {
     let compiled_at = present.compiled_at;
     let gateway = TestGateway::start(present);
     for number in [5, 4] {
-        gateway.gateway().publish(Snapshot { compiled_at, ..snapshot(number, Vec::new()) }).unwrap();
+        gateway
+            .gateway()
+            .publish(Snapshot { compiled_at, ..snapshot(number, Vec::new()) })
+            .unwrap();
     }
     assert_eq!(gateway.get("/lab").status, 200);
     let mut other = deployment(&[target.address]);
