@@ -77,11 +77,13 @@ impl Jobs {
         Self { market, settings, publish: Box::new(publish) }
     }
 
-    /// Publishes a snapshot and brings the index up to date once, before anything is served.
+    /// Publishes a snapshot and brings the index up to date once, before anything is served. Without its index the
+    /// catalogue is still read from the database; only searching has to wait for the job that keeps trying.
     pub async fn run_once(&self) -> Result<(), MarketError> {
         while self.market.count_usage(&self.settings.node, &self.settings.usage_folder).await? {}
         (self.publish)(self.market.compile_snapshot().await?);
-        self.market.follow_catalogue().await
+        Episode::of("catalogue index").note(self.market.follow_catalogue().await);
+        Ok(())
     }
 
     /// Starts the jobs; they end when `stop` is cancelled.

@@ -128,6 +128,7 @@ impl CatalogueIndex {
         if index.schema() != schema().0 {
             return Err(TantivyError::SchemaError("another layout".to_owned()));
         }
+        remove_leftovers(dir, &index)?;
         if has_stub(dir)? || !index.validate_checksum()?.is_empty() {
             return Err(TantivyError::SystemError("damaged files".to_owned()));
         }
@@ -169,6 +170,20 @@ fn has_stub(dir: &Path) -> io::Result<bool> {
 }
 
 /// Removes the files of an index. Others that lie in the folder by mistake stay.
+/// Removes files of segments that the index does not know: a process that was killed in the middle of a commit leaves
+/// them behind, and the next commit would refuse to write a file of the same name.
+fn remove_leftovers(dir: &Path, index: &Index) -> Result<(), TantivyError> {
+    let known = index.load_metas()?.list_segment_files();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if is_segment_file(&name.to_string_lossy()) && !known.contains(Path::new(&name)) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn wipe(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

@@ -321,3 +321,26 @@ fn nothing_of_a_failed_change_is_kept() {
     index.apply(&[Change::Put(entry(2, "Beds", ""))], 2).unwrap();
     assert_eq!((index.position(), index.search(&query("")).unwrap().total), (2, 2));
 }
+
+#[test]
+fn what_a_killed_commit_left_behind_does_not_stop_the_next_one() {
+    let folder = TempDir::new().unwrap();
+    let index = CatalogueIndex::open(folder.path()).unwrap();
+    let put = [Change::Put(entry(1, "Beds", "")), Change::Put(entry(2, "Slots", ""))];
+    index.apply(&put, 1).unwrap();
+    drop(index);
+    let segment = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .find_map(|name| name.strip_suffix(".store").map(str::to_owned))
+        .unwrap();
+    for operation in 1..50 {
+        fs::write(folder.path().join(format!("{segment}.{operation}.del")), "half").unwrap();
+    }
+
+    let index = CatalogueIndex::open(folder.path()).unwrap();
+    assert_eq!(index.position(), 1);
+    index.apply(&[Change::Put(entry(1, "Wards", ""))], 2).unwrap();
+    assert_eq!(index.search(&query("wards")).unwrap().total, 1);
+    assert_eq!(index.search(&query("beds")).unwrap().total, 0);
+}
