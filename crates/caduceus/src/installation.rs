@@ -4,8 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use api::ApiSettings;
-use config::{DataDir, Settings};
-use gateway::{CredentialKey, Gateway, GatewayKeys, GatewaySettings};
+use config::{DataDir, GatewayTls, Settings};
+use gateway::{CredentialKey, Gateway, GatewayKeys, GatewaySettings, TlsSettings};
 use market::{JobSettings, Jobs, Market, MarketSettings, Secrets};
 use model::{AddressPolicy, Clock};
 use search::CatalogueIndex;
@@ -197,6 +197,18 @@ fn gateway_settings(settings: &Settings, data: &DataDir) -> GatewaySettings {
         address_policy: AddressPolicy::allowing(settings.network.allowed_ranges.clone()),
         trusted_proxies: settings.gateway.trusted_proxies.clone(),
         max_connections: settings.gateway.max_connections,
+        tls: settings.gateway.tls.as_ref().map(tls_settings),
+        accepts_h2c: settings.gateway.h2c,
         ..defaults
+    }
+}
+
+fn tls_settings(tls: &GatewayTls) -> TlsSettings {
+    let port = tls.public_port.unwrap_or(tls.listen.port());
+    TlsSettings {
+        listen: tls.listen,
+        certificates: tls.certificates.clone(),
+        redirect_to: tls.redirect.then_some(port),
+        hsts_seconds: tls.hsts_seconds,
     }
 }

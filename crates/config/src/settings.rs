@@ -67,6 +67,29 @@ pub struct Gateway {
     pub max_connections: usize,
     /// How long calls in flight may take to end, in seconds.
     pub drain_seconds: u64,
+    /// TLS towards clients.
+    pub tls: Option<GatewayTls>,
+    /// Whether clients may speak HTTP/2 without TLS.
+    pub h2c: bool,
+}
+
+/// TLS towards the clients of the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GatewayTls {
+    /// Where APIs are called over TLS.
+    pub listen: SocketAddr,
+    /// The folder of certificates.
+    pub certificates: PathBuf,
+    /// Whether clients without TLS are sent here.
+    #[serde(default)]
+    pub redirect: bool,
+    /// The port that clients see, when it is another one than that of `listen`.
+    #[serde(default)]
+    pub public_port: Option<u16>,
+    /// For how long browsers are to insist on TLS, in seconds; 0 says nothing about it.
+    #[serde(default)]
+    pub hsts_seconds: u64,
 }
 
 /// What may be connected to.
@@ -183,6 +206,8 @@ impl Default for Gateway {
             trusted_proxies: Vec::new(),
             max_connections: 20_000,
             drain_seconds: 20,
+            tls: None,
+            h2c: false,
         }
     }
 }

@@ -2,23 +2,43 @@
 
 use std::{
     cell::Cell,
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http::{HeaderMap, StatusCode};
 use model::Fault;
 
-use crate::{balance::UpstreamConnection, metrics::UpstreamFault, stages::Recorder};
+use crate::{
+    balance::UpstreamConnection,
+    connection::{Incomplete, StreamBody, Wire},
+    metrics::UpstreamFault,
+    stages::Recorder,
+};
+
+/// The body of a request as the client sends it.
+pub(crate) enum ClientBody {
+    Empty,
+    Http1(Rc<Wire>),
+    Http2(Box<StreamBody>),
+}
+
+/// What a client is answered.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// Without those that frame the body.
+    pub(crate) fields: HeaderMap,
+    pub(crate) body: ResponseBody,
+    /// Whether the connection cannot be used any further.
+    pub(crate) closes: bool,
+}
 
 /// The body of a request on its way to a target.
 pub(crate) enum RequestBody {
     Empty,
     Whole(Bytes),
-    Streamed { incoming: Incoming, watch: Rc<BodyWatch> },
+    Streamed { body: ClientBody, watch: Rc<BodyWatch> },
 }
 
 /// What becomes of a request body while it streams.
@@ -49,6 +69,7 @@ pub(crate) struct UpstreamBody {
     connection: Option<Box<UpstreamConnection>>,
     recorder: Box<Recorder>,
     deadline: u64,
+    trailers: Option<HeaderMap>,
 }
 
 /// The answer of a target broke off.
@@ -72,6 +93,42 @@ impl BodyWatch {
     }
 }
 
+impl ClientBody {
+    pub(crate) const fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
+    /// How many bytes are still to come, when that is known.
+    pub(crate) fn left(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Http1(wire) => wire.body_left(),
+            Self::Http2(stream) => stream.left(),
+        }
+    }
+
+    /// The next data.
+    pub(crate) fn poll_data(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Incomplete>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Http1(wire) => wire.poll_body(context),
+            Self::Http2(stream) => stream.poll_data(context),
+        }
+    }
+
+    /// The trailers of a body that has ended.
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        match self {
+            Self::Empty => None,
+            Self::Http1(wire) => wire.take_trailers(),
+            Self::Http2(stream) => stream.take_trailers(),
+        }
+    }
+}
+
 impl RequestBody {
     /// The same body again, unless it has to be taken from the client.
     pub(crate) fn repeat(&self) -> Option<Self> {
@@ -81,15 +138,13 @@ impl RequestBody {
             Self::Streamed { .. } => None,
         }
     }
-}
 
-impl RequestBody {
     /// How long it is, when that is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             Self::Empty => Some(0),
             Self::Whole(bytes) => Some(bytes.len() as u64),
-            Self::Streamed { incoming, .. } => incoming.size_hint().exact(),
+            Self::Streamed { body, .. } => body.left(),
         }
     }
 
@@ -98,20 +153,22 @@ impl RequestBody {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, BodyTrouble>>> {
-        let Self::Streamed { incoming, watch } = self else { return Poll::Ready(None) };
-        loop {
-            return Poll::Ready(match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
-                None => None,
-                Some(Err(_)) => {
-                    watch.trouble.set(Some(BodyTrouble::Incomplete));
-                    Some(Err(BodyTrouble::Incomplete))
-                }
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => Some(watch.count(data.len()).map(|()| data)),
-                    // Trailers are meant for the next hop alone.
-                    Err(_trailers) => continue,
-                },
-            });
+        let Self::Streamed { body, watch } = self else { return Poll::Ready(None) };
+        Poll::Ready(match ready!(body.poll_data(context)) {
+            None => None,
+            Some(Ok(data)) => Some(watch.count(data.len()).map(|()| data)),
+            Some(Err(Incomplete)) => {
+                watch.trouble.set(Some(BodyTrouble::Incomplete));
+                Some(Err(BodyTrouble::Incomplete))
+            }
+        })
+    }
+
+    /// The trailers of a body that has ended.
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        match self {
+            Self::Empty | Self::Whole(_) => None,
+            Self::Streamed { body, .. } => body.take_trailers(),
         }
     }
 }
@@ -124,20 +181,65 @@ impl ResponseBody {
         deadline: u64,
     ) -> Self {
         let ended = connection.has_ended();
-        let mut body = UpstreamBody { connection: Some(connection), recorder, deadline };
+        let mut body =
+            UpstreamBody { connection: Some(connection), recorder, deadline, trailers: None };
         if ended {
             body.finish();
             return Self::Local(None);
         }
         Self::Upstream(body)
     }
+
+    /// Whether no target has a part in it any more.
+    pub(crate) const fn is_local(&self) -> bool {
+        matches!(self, Self::Local(_))
+    }
+
+    /// Whether all of it has been taken.
+    pub(crate) const fn has_ended(&self) -> bool {
+        match self {
+            Self::Local(bytes) => bytes.is_none(),
+            Self::Upstream(body) => body.connection.is_none(),
+        }
+    }
+
+    /// How many bytes are still to come, when that is known.
+    pub(crate) fn left(&self) -> Option<u64> {
+        match self {
+            Self::Local(bytes) => Some(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Upstream(body) => {
+                body.connection.as_ref().map_or(Some(0), |connection| connection.left())
+            }
+        }
+    }
+
+    /// The next data.
+    pub(crate) fn poll_data(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        match self {
+            Self::Local(bytes) => Poll::Ready(bytes.take().map(Ok)),
+            Self::Upstream(body) => body.poll_data(context),
+        }
+    }
+
+    /// Whether trailers come behind a body that has ended.
+    pub(crate) fn has_trailers(&self) -> bool {
+        matches!(self, Self::Upstream(body) if body.trailers.is_some())
+    }
+
+    /// The trailers of a body that has ended.
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        match self {
+            Self::Local(_) => None,
+            Self::Upstream(body) => body.trailers.take(),
+        }
+    }
 }
 
 impl UpstreamBody {
-    fn poll_data(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
         let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
         match self.recorder.with_scratch(|scratch| connection.poll_data(context, scratch)) {
             Poll::Ready(Some(Ok(data))) => {
@@ -146,7 +248,7 @@ impl UpstreamBody {
                 if ended {
                     self.finish();
                 }
-                Poll::Ready(Some(Ok(Frame::data(data))))
+                Poll::Ready(Some(Ok(data)))
             }
             Poll::Ready(Some(Err(_broken))) => self.break_off(UpstreamFault::Broken),
             Poll::Ready(None) => {
@@ -174,41 +276,5 @@ impl UpstreamBody {
         self.connection = None;
         self.recorder.break_off(fault);
         Poll::Ready(Some(Err(BrokenOff)))
-    }
-}
-
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = BrokenOff;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        match self.get_mut() {
-            Self::Local(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Upstream(body) => body.poll_data(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Local(bytes) => bytes.is_none(),
-            Self::Upstream(body) => body.connection.is_none(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Local(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
-            Self::Upstream(body) => match &body.connection {
-                Some(connection) => {
-                    connection.left().map_or_else(SizeHint::default, SizeHint::with_exact)
-                }
-                None => SizeHint::with_exact(0),
-            },
-        }
     }
 }

@@ -1,16 +1,16 @@
 //! The journey of a call: one straight way through the stages.
 
-use std::{convert::Infallible, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, request::Parts};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, header::STRICT_TRANSPORT_SECURITY};
 use jiff::Timestamp;
 
 use crate::{
     balance::AnswerHead,
-    body::{RequestBody, ResponseBody},
-    connection::ConnectionState,
-    headers::{self, Marks},
+    body::{Answer, ClientBody, RequestBody, ResponseBody},
+    connection::{ConnectionState, RequestHead},
+    fields::Name,
+    headers,
     rejection::{Rejection, Subject},
     stages::{
         Recorder, admit, entitle, forward,
@@ -29,7 +29,6 @@ struct Call {
     connection: Rc<ConnectionState>,
     arrived: u64,
     at: Timestamp,
-    marks: Marks,
     request_id: HeaderValue,
     standing: Standing,
     agreement: Option<Agreement>,
@@ -44,51 +43,45 @@ struct Call {
 pub(crate) fn carry(
     worker: Rc<Worker>,
     connection: Rc<ConnectionState>,
-    request: Request<Incoming>,
-) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
-    let (parts, body) = request.into_parts();
+    head: RequestHead,
+    body: ClientBody,
+) -> impl Future<Output = Answer> {
     let arrived = worker.now();
     let at = worker.shared.clock.now();
-    let marks = Marks::scan(&parts.headers);
-    let request_id =
-        headers::request_id(&parts.headers, marks, &mut worker.random.borrow_mut(), at);
+    let request_id = headers::request_id(&head.fields, &mut worker.random.borrow_mut(), at);
     let recorder =
-        Box::new(Recorder::begin(&worker, &connection, parts.method.clone(), arrived, at));
+        Box::new(Recorder::begin(&worker, &connection, head.method.clone(), arrived, at));
     let call = Call {
         worker,
         connection,
         arrived,
         at,
-        marks,
         request_id,
         standing: Standing::default(),
         agreement: None,
         recorder,
         visible: false,
     };
-    call.run(parts, body)
+    call.run(head, body)
 }
 
 impl Call {
-    async fn run(
-        mut self,
-        parts: Parts,
-        body: Incoming,
-    ) -> Result<Response<ResponseBody>, Infallible> {
-        let uri = parts.uri.clone();
-        let outcome = self.pass(parts, body).await;
-        Ok(match outcome {
+    async fn run(mut self, head: RequestHead, body: ClientBody) -> Answer {
+        match self.pass(&head, body).await {
             Ok((answered, deadline)) => self.answer(answered, deadline),
-            Err(rejection) => self.reject(&rejection, uri.path()),
-        })
+            Err(rejection) => self.reject(&rejection, head.target.path.path()),
+        }
     }
 
     /// Stages 1 to 6.
-    async fn pass(&mut self, parts: Parts, body: Incoming) -> Result<(Answered, u64), Rejection> {
+    async fn pass(
+        &mut self,
+        head: &RequestHead,
+        body: ClientBody,
+    ) -> Result<(Answered, u64), Rejection> {
         let worker = Rc::clone(&self.worker);
-        let marks = self.marks;
         let routed = worker.with_table(|table| match table {
-            Some(table) => self.decide(table, &parts, marks, &body),
+            Some(table) => self.decide(table, head, &body),
             None => Err(Rejection::NoConfiguration),
         })?;
         let deployment = Arc::clone(&routed.deployment);
@@ -97,16 +90,15 @@ impl Call {
         self.connection.set_deadline(&worker.connections, deadline);
 
         let fields = headers::write_request(
-            &parts.headers,
-            marks,
-            &self.connection,
+            &head.fields,
+            &self.connection.peer,
             &worker.shared.settings.trusted_proxies,
             &self.request_id,
             &mut worker.random.borrow_mut(),
         );
-        let body = forward::take_body(&deployment, &parts.method, body, &mut self.recorder).await?;
+        let body = forward::take_body(&deployment, &head.method, body, &mut self.recorder).await?;
         let now = if matches!(body, RequestBody::Empty) { self.arrived } else { worker.now() };
-        let outgoing = Outgoing::new(&deployment, routed, parts.method, &parts.uri, fields, body);
+        let outgoing = Outgoing::new(&deployment, routed, head, fields, body);
         let answered =
             forward::forward(&worker, &deployment, outgoing, &mut self.recorder, now, deadline)
                 .await?;
@@ -117,24 +109,23 @@ impl Call {
     fn decide(
         &mut self,
         table: &Table,
-        parts: &Parts,
-        marks: Marks,
-        body: &Incoming,
+        head: &RequestHead,
+        body: &ClientBody,
     ) -> Result<Routed, Rejection> {
-        let routed = route::route(table, parts)?;
+        let routed = route::route(table, head)?;
         let deployment = Arc::clone(&routed.deployment);
         self.recorder.routed(&deployment);
-        let (shared, peer) = (&self.worker.shared, self.connection.peer);
-        let caller = identify::identify(shared, table, &parts.headers, marks, peer, self.at)
+        let (shared, peer) = (&self.worker.shared, self.connection.peer.address);
+        let caller = identify::identify(shared, table, &head.fields, peer, self.at)
             .map_err(|rejection| entitle::conceal(&deployment, rejection))?;
         self.visible = deployment.is_visible_to(Some(caller.tenant));
         if self.visible {
             self.recorder.caller = Some(caller);
         }
-        let operation = admit::operation(&deployment, parts, &routed.path);
+        let operation = admit::operation(&deployment, &head.method, &routed.path);
         self.recorder.operation = operation;
         entitle::see(&deployment, &caller)?;
-        if marks.upgrade {
+        if head.fields.has(Name::Upgrade) {
             return Err(Rejection::UpgradeRefused);
         }
         let agreement = entitle::entitle(table, &deployment, &caller, self.at)?;
@@ -151,23 +142,23 @@ impl Call {
         )?;
         admit::size(&deployment, body)?;
         if let Some(operation) = operation.and_then(|index| deployment.operations.get(index)) {
-            admit::media_types(operation, &parts.headers, body)?;
+            admit::media_types(operation, &head.fields, body)?;
         }
         Ok(routed)
     }
 
     /// The answer of a target, made ours.
-    fn answer(mut self, answered: Answered, deadline: u64) -> Response<ResponseBody> {
+    fn answer(mut self, answered: Answered, deadline: u64) -> Answer {
         let Answered { head: AnswerHead { status, mut fields }, connection } = answered;
         headers::prepare_response(&mut fields, self.request_id.clone());
         self.insert_standing(&mut fields);
         self.recorder.answered(status);
         let body = ResponseBody::upstream(connection, self.recorder, deadline);
-        respond(status, fields, body)
+        Answer { status, fields, body, closes: false }
     }
 
     /// An answer of the gateway itself.
-    fn reject(mut self, rejection: &Rejection, path: &str) -> Response<ResponseBody> {
+    fn reject(mut self, rejection: &Rejection, path: &str) -> Answer {
         let subject = Subject { path: Some(path), request_id: &self.request_id, at: self.at };
         let (status, mut fields, body) = rejection.answer(subject);
         fields.insert(headers::X_REQUEST_ID, self.request_id.clone());
@@ -175,10 +166,16 @@ impl Call {
         self.recorder.answered(status);
         self.recorder.add_response_bytes(body.len());
         self.recorder.finish(rejection.fault());
-        respond(status, fields, ResponseBody::Local(Some(body)))
+        let body = ResponseBody::Local(Some(body));
+        Answer { status, fields, body, closes: rejection.closes() }
     }
 
     fn insert_standing(&mut self, fields: &mut HeaderMap) {
+        if let Some(hsts) =
+            self.worker.shared.hsts.as_ref().filter(|_| self.connection.peer.is_secure)
+        {
+            fields.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
         let Some(deployment) = self.recorder.deployment.as_ref().filter(|_| self.visible) else {
             return;
         };
@@ -192,11 +189,4 @@ impl Call {
             standing.insert(fields, deployment, self.agreement.as_ref());
         }
     }
-}
-
-fn respond(status: StatusCode, headers: HeaderMap, body: ResponseBody) -> Response<ResponseBody> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
 }

@@ -1,62 +1,114 @@
-//! One client connection: accepted, checked, served, closed.
+//! One client connection: accepted, served, closed.
 
-mod framing;
+mod head;
+mod http1;
+mod http2;
+mod incoming;
+mod redirect;
 mod state;
+mod stream;
 mod wire;
 
 use std::{
-    future::{Future as _, poll_fn},
+    future::{Future, poll_fn},
     net::SocketAddr,
-    pin::Pin,
+    pin::pin,
     rc::Rc,
     task::Poll,
+    time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsAcceptor;
 
-pub(crate) use framing::Offence;
-pub(crate) use state::{Command, ConnectionState, Connections};
+pub(crate) use head::{Offence, RequestHead};
+pub(crate) use http2::StreamBody;
+pub(crate) use state::{Command, ConnectionState, Connections, Peer};
+pub(crate) use wire::{Incomplete, Wire};
 
-use crate::{call, worker::Worker};
-use wire::Wire;
+use crate::{rejection::Rejection, worker::Worker};
+use stream::ClientStream;
 
-/// The number of header fields that hyper has room for without being told.
-const HYPER_HEADERS: usize = 100;
+/// How long a client that goes is listened to, so that it sees why.
+const LINGER: Duration = Duration::from_secs(1);
+const ALPN_HTTP2: &[u8] = b"h2";
+
+/// What clients of a listener are met with.
+#[derive(Clone)]
+pub(crate) enum Entrance {
+    Plain,
+    /// Everybody is sent to the listener that speaks TLS, on this port.
+    Redirect(u16),
+    Tls(TlsAcceptor),
+}
 
 /// Serves one connection until either side closes it.
-pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
-    let state = Connections::open(&worker, peer);
-    let wire = Wire::new(stream, Rc::clone(&worker), Rc::clone(&state.state));
-    let mut builder = http1::Builder::new();
-    // The time a head may take is watched by the sweeper, for all connections together.
-    builder.header_read_timeout(None);
-    if worker.shared.settings.max_headers > HYPER_HEADERS {
-        builder.max_headers(worker.shared.settings.max_headers);
-    }
-    let service = {
-        let (worker, state) = (Rc::clone(&worker), Rc::clone(&state.state));
-        service_fn(move |request| call::carry(Rc::clone(&worker), Rc::clone(&state), request))
-    };
-    let mut connection = builder.serve_connection(wire, service);
-    let mut draining = false;
-    poll_fn(|context| {
-        state.state.remember(context.waker());
-        match state.state.command() {
-            Command::Serve => {}
-            Command::Abort => return Poll::Ready(()),
-            Command::Drain if draining => {}
-            Command::Drain => {
-                draining = true;
-                Pin::new(&mut connection).graceful_shutdown();
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    address: SocketAddr,
+    entrance: Entrance,
+) {
+    let is_secure = matches!(entrance, Entrance::Tls(_));
+    let open = Connections::open(&worker, Peer::new(address, is_secure));
+    let state = &open.state;
+    match entrance {
+        Entrance::Plain if worker.shared.settings.accepts_h2c => {
+            let sniffed = ClientStream::sniff(stream, worker.shared.settings.header_timeout).await;
+            match sniffed {
+                Some((stream, true)) => {
+                    unless_aborted(state, http2::serve(&worker, stream, state)).await;
+                }
+                Some((stream, false)) => serve_http1(&worker, stream, state).await,
+                None => {}
             }
         }
-        // An error here is the client's, or was already answered; there is nobody left to tell.
-        Pin::new(&mut connection).poll(context).map(|_ended| ())
+        Entrance::Plain => serve_http1(&worker, ClientStream::Plain(stream), state).await,
+        Entrance::Redirect(port) => {
+            let stream = ClientStream::Plain(stream);
+            let wire = Wire::new(stream, Rc::clone(&worker), Rc::clone(state));
+            unless_aborted(state, redirect::serve(&worker, &wire, port)).await;
+            close(&worker, &wire, state).await;
+        }
+        Entrance::Tls(acceptor) => {
+            let patience = worker.shared.settings.header_timeout;
+            let Ok(Ok(stream)) = timeout(patience, acceptor.accept(stream)).await else {
+                worker.shared.metrics.tls_failures.inc();
+                return;
+            };
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
+            let stream = ClientStream::Tls(Box::new(stream));
+            if is_http2 {
+                unless_aborted(state, http2::serve(&worker, stream, state)).await;
+            } else {
+                serve_http1(&worker, stream, state).await;
+            }
+        }
+    }
+}
+
+async fn serve_http1(worker: &Rc<Worker>, stream: ClientStream, state: &Rc<ConnectionState>) {
+    let wire = Wire::new(stream, Rc::clone(worker), Rc::clone(state));
+    unless_aborted(state, http1::serve(worker, &wire, state)).await;
+    close(worker, &wire, state).await;
+}
+
+async fn close(worker: &Worker, wire: &Wire, state: &ConnectionState) {
+    if state.command() == Command::Abort && state.is_slow_head() {
+        http1::refuse(worker, wire, &Rejection::HeadTimeout).await;
+    }
+    wire.close().await;
+}
+
+/// Carries on until the end, or until the connection is told to close at once.
+async fn unless_aborted(state: &ConnectionState, serving: impl Future<Output = ()>) {
+    let mut serving = pin!(serving);
+    poll_fn(|context| {
+        state.remember(context.waker());
+        match state.command() {
+            Command::Abort => Poll::Ready(()),
+            Command::Serve | Command::Drain => serving.as_mut().poll(context),
+        }
     })
     .await;
-    let parts = connection.into_parts();
-    // What still holds on to the call, such as an upstream connection, ends before the client is waited for.
-    drop(parts.service);
-    parts.io.close().await;
 }

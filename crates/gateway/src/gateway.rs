@@ -12,25 +12,29 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use http::HeaderValue;
 use jiff::Timestamp;
 use journal::{JournalError, SealedError};
 use model::{Clock, Snapshot};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    connection::Entrance,
     limits::{Counters, Failures},
     metrics::Metrics,
     settings::{GatewayKeys, GatewaySettings},
     supervisor,
     table::{PublishError, Table},
+    tls::{CertificateError, Certificates},
     usage::UsageLog,
-    worker::{self, Epoch, Shared, Worker},
+    worker::{self, Epoch, Listener, Shared, Worker},
 };
 
 /// A running gateway.
 pub struct Gateway {
-    address: SocketAddr,
+    addresses: Addresses,
     shared: Arc<Shared>,
     /// Held while a snapshot is compiled, so that they are taken one after the other.
     publishing: Mutex<()>,
@@ -39,6 +43,13 @@ pub struct Gateway {
     worker_count: usize,
     /// Empty once it was shut down.
     threads: Mutex<Threads>,
+}
+
+/// Where a gateway listens.
+#[derive(Debug, Clone, Copy)]
+struct Addresses {
+    plain: SocketAddr,
+    tls: Option<SocketAddr>,
 }
 
 /// The threads of a running gateway.
@@ -74,6 +85,9 @@ pub enum StartError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The certificates cannot be used.
+    #[error("cannot use the certificates")]
+    Certificates(#[source] CertificateError),
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -108,7 +122,11 @@ impl Gateway {
     ) -> Result<Self, StartError> {
         let epoch = Epoch::new(Instant::now());
         let metrics = Arc::new(Metrics::new());
+        let hsts = settings.tls.as_ref().map_or(0, |tls| tls.hsts_seconds);
         let shared = Arc::new(Shared {
+            hsts: (hsts > 0)
+                .then(|| HeaderValue::from_str(&format!("max-age={hsts}")).ok())
+                .flatten(),
             clock,
             epoch,
             table: Arc::new(ArcSwapOption::empty()),
@@ -122,18 +140,25 @@ impl Gateway {
             settings,
         });
         install_last(&shared, &keys.state_key)?;
-        let (address, workers) = start_workers(&shared, keys)?;
+        let certificates = match &shared.settings.tls {
+            Some(tls) => {
+                let loaded = Certificates::load(&tls.certificates);
+                Some(Arc::new(loaded.map_err(StartError::Certificates)?))
+            }
+            None => None,
+        };
+        let (addresses, workers) = start_workers(&shared, keys, certificates.as_ref())?;
         let (newest, follow) = watch::channel(None);
         let state_key = keys.state_key.clone();
         let supervisor = thread::Builder::new()
             .name("gateway-super".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || supervisor::run(&shared, &state_key, follow)
+                move || supervisor::run(&shared, &state_key, follow, certificates.as_deref())
             })
             .map_err(StartError::Thread)?;
         Ok(Self {
-            address,
+            addresses,
             shared,
             publishing: Mutex::new(()),
             newest,
@@ -142,9 +167,14 @@ impl Gateway {
         })
     }
 
-    /// Where calls are accepted.
+    /// Where calls without TLS are accepted.
     pub const fn local_addr(&self) -> SocketAddr {
-        self.address
+        self.addresses.plain
+    }
+
+    /// Where calls over TLS are accepted, if anywhere.
+    pub const fn tls_addr(&self) -> Option<SocketAddr> {
+        self.addresses.tls
     }
 
     /// Serves `snapshot` from now on, and keeps it on disk for the next start.
@@ -213,7 +243,7 @@ impl Gateway {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Gateway").field("address", &self.address).finish_non_exhaustive()
+        out.debug_struct("Gateway").field("addresses", &self.addresses).finish_non_exhaustive()
     }
 }
 
@@ -252,32 +282,41 @@ fn install_last(shared: &Shared, key: &journal::Key) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Starts the workers; the first listener decides the port when it is left open.
+/// Starts the workers; the first listeners decide the ports when they are left open.
 fn start_workers(
     shared: &Arc<Shared>,
     keys: &GatewayKeys,
-) -> Result<(SocketAddr, Vec<JoinHandle<()>>), StartError> {
+    certificates: Option<&Arc<Certificates>>,
+) -> Result<(Addresses, Vec<JoinHandle<()>>), StartError> {
     let settings = &shared.settings;
-    let mut address = settings.listen;
+    let mut addresses =
+        Addresses { plain: settings.listen, tls: settings.tls.as_ref().map(|tls| tls.listen) };
+    let acceptor = match certificates {
+        Some(certificates) => {
+            let config = Arc::clone(certificates).server_config(&[b"h2", b"http/1.1"]);
+            Some(TlsAcceptor::from(Arc::new(config.map_err(StartError::Certificates)?)))
+        }
+        None => None,
+    };
     let mut workers = Vec::new();
     let mut prepared = Vec::new();
-    worker::require_free(address).map_err(|source| StartError::Listen { address, source })?;
+    for address in [Some(addresses.plain), addresses.tls].into_iter().flatten() {
+        worker::require_free(address).map_err(|source| StartError::Listen { address, source })?;
+    }
     for number in 0..settings.workers.max(1) {
-        let failed = |source| StartError::Listen { address, source };
-        let listener = worker::listen(address).map_err(failed)?;
-        address = listener.local_addr().map_err(failed)?;
+        let listeners = listen(&mut addresses, settings, acceptor.as_ref())?;
         let dir = settings.state_dir.join("usage").join(number.to_string());
         let metrics = Arc::clone(&shared.metrics);
         let usage = UsageLog::open(&dir, &keys.usage_key, metrics, shared.epoch)
             .map_err(StartError::Usage)?;
-        prepared.push((number, listener, usage));
+        prepared.push((number, listeners, usage));
     }
-    for (number, listener, usage) in prepared {
+    for (number, listeners, usage) in prepared {
         let shared = Arc::clone(shared);
         let worker = thread::Builder::new()
             .name(format!("gateway-{number}"))
             .spawn(move || {
-                if let Err(error) = worker::run(Worker::new(shared, usage), listener) {
+                if let Err(error) = worker::run(Worker::new(shared, usage), listeners) {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
                         worker.number = number,
@@ -288,7 +327,29 @@ fn start_workers(
             .map_err(StartError::Thread)?;
         workers.push(worker);
     }
-    Ok((address, workers))
+    Ok((addresses, workers))
+}
+
+/// Opens the listeners of one worker. Ports that were left open are known afterwards.
+fn listen(
+    addresses: &mut Addresses,
+    settings: &GatewaySettings,
+    acceptor: Option<&TlsAcceptor>,
+) -> Result<Vec<Listener>, StartError> {
+    let open = |address: &mut SocketAddr| {
+        let failed = |source| StartError::Listen { address: *address, source };
+        let socket = worker::listen(*address).map_err(failed)?;
+        *address = socket.local_addr().map_err(failed)?;
+        Ok(socket)
+    };
+    let redirect = settings.tls.as_ref().and_then(|tls| tls.redirect_to);
+    let entrance = redirect.map_or(Entrance::Plain, Entrance::Redirect);
+    let mut listeners = vec![Listener { socket: open(&mut addresses.plain)?, entrance }];
+    if let (Some(address), Some(acceptor)) = (&mut addresses.tls, acceptor) {
+        let entrance = Entrance::Tls(acceptor.clone());
+        listeners.push(Listener { socket: open(address)?, entrance });
+    }
+    Ok(listeners)
 }
 
 fn age(now: Timestamp, then: Timestamp) -> Duration {

@@ -18,6 +18,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::tls::CertificateStatus;
+
 /// From half a millisecond to half a minute, in seconds.
 const DURATION_BUCKETS: [f64; 15] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -33,6 +35,7 @@ pub(crate) struct Metrics {
     in_flight: Family<DeploymentLabels, Gauge>,
     upstream_failures: Family<FailureLabels, Counter>,
     target_healthy: Family<TargetLabels, Gauge>,
+    certificates: Family<CertificateLabels, Gauge>,
     /// Calls for which there was no route.
     pub(crate) unrouted: Counter,
     /// Requests refused for how they were framed.
@@ -45,6 +48,8 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     /// Connections refused because there were too many.
     pub(crate) connections_refused: Counter,
+    /// Connections that did not get as far as a request, because TLS failed.
+    pub(crate) tls_failures: Counter,
     /// Number of the configuration.
     pub(crate) config_number: Gauge<u64, AtomicU64>,
     /// Seconds since it was compiled.
@@ -104,6 +109,11 @@ struct FailureLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    certificate: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TargetLabels {
     tenant: Arc<str>,
     api: Arc<str>,
@@ -120,12 +130,14 @@ impl Metrics {
             in_flight: Family::default(),
             upstream_failures: Family::default(),
             target_healthy: Family::default(),
+            certificates: Family::default(),
             unrouted: Counter::default(),
             malformed: Counter::default(),
             usage_lost: Counter::default(),
             journal_failures: Counter::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            tls_failures: Counter::default(),
             config_number: Gauge::default(),
             config_age: Gauge::default(),
         };
@@ -175,6 +187,17 @@ impl Metrics {
             "Connections refused because there were too many",
             self.connections_refused.clone(),
         );
+        registry.register_with_unit(
+            "certificate_expiry_timestamp",
+            "When a certificate of the listener expires, since 1970",
+            Unit::Seconds,
+            self.certificates.clone(),
+        );
+        registry.register(
+            "tls_failures",
+            "Connections on which TLS could not be agreed on",
+            self.tls_failures.clone(),
+        );
         registry.register(
             "config_number",
             "Number of the configuration served",
@@ -207,6 +230,15 @@ impl Metrics {
             in_flight: self.in_flight.get_or_create_owned(&labels),
             labels,
         })
+    }
+
+    /// Shows until when the certificates of the listener are valid.
+    pub(crate) fn show_certificates(&self, all: &[CertificateStatus]) {
+        self.certificates.clear();
+        for certificate in all {
+            let labels = CertificateLabels { certificate: certificate.name.clone() };
+            self.certificates.get_or_create_owned(&labels).set(certificate.not_after.as_second());
+        }
     }
 
     /// Writes everything in the text format of Prometheus.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, StatusCode,
-    header::{ALLOW, CONNECTION, CONTENT_TYPE, LINK, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ALLOW, CONTENT_TYPE, LINK, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use jiff::Timestamp;
 use model::Fault;
@@ -124,16 +124,18 @@ impl Rejection {
             }
             _ => {}
         }
-        if matches!(
+    }
+
+    /// Whether the connection cannot be used any further: what follows on it might not be a request.
+    pub(crate) const fn closes(&self) -> bool {
+        matches!(
             self,
             Self::Framing(_)
                 | Self::HeadTimeout
                 | Self::AuthorityMismatch
                 | Self::BodyTooLarge { .. }
                 | Self::BodyIncomplete
-        ) {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        )
     }
 
     fn detail(&self) -> String {
@@ -187,6 +189,9 @@ impl Rejection {
         let client = |status, code, title| kind(status, code, title, Fault::Client);
         let upstream = |status, code, title| kind(status, code, title, Fault::Upstream);
         match self {
+            Self::Framing(Offence::Expectation) => {
+                client(S::EXPECTATION_FAILED, "expectation_failed", "Expectation failed")
+            }
             Self::Framing(_) => client(S::BAD_REQUEST, "malformed_request", "Malformed request"),
             Self::HeadTimeout => client(S::REQUEST_TIMEOUT, "request_timeout", "Request timeout"),
             Self::AmbiguousPath => client(S::BAD_REQUEST, "ambiguous_path", "Ambiguous path"),

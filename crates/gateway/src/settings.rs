@@ -14,6 +14,10 @@ use zeroize::Zeroizing;
 pub struct GatewaySettings {
     /// Where calls are accepted; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// Where calls over TLS are accepted, if anywhere.
+    pub tls: Option<TlsSettings>,
+    /// Whether clients may speak HTTP/2 without TLS (h2c, with prior knowledge).
+    pub accepts_h2c: bool,
     /// How many threads carry calls, at least 1. Each has its own connections and shares only decisions.
     pub workers: usize,
     /// Where the last good snapshot and the usage journals are kept.
@@ -42,10 +46,25 @@ pub struct GatewaySettings {
     pub failed_credentials_per_minute: u32,
 }
 
+/// How a gateway speaks TLS.
+#[derive(Debug, Clone)]
+pub struct TlsSettings {
+    /// Where calls over TLS are accepted; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// The folder of certificates, see [`crate::Certificates`].
+    pub certificates: PathBuf,
+    /// Whether clients that come without TLS are sent to the listener with it, on this port; otherwise both serve.
+    pub redirect_to: Option<u16>,
+    /// For how many seconds browsers are to insist on TLS (RFC 6797); 0 says nothing about it.
+    pub hsts_seconds: u64,
+}
+
 impl Default for GatewaySettings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            tls: None,
+            accepts_h2c: false,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             state_dir: PathBuf::from("gateway"),
             address_policy: AddressPolicy::default(),

@@ -9,10 +9,13 @@ use std::{
 use model::Snapshot;
 use tokio::{sync::watch, time::sleep};
 
-use crate::{balance::HealthChecks, worker::Shared};
+use crate::{balance::HealthChecks, tls::Certificates, worker::Shared};
 
 /// After a failure to write the snapshot it is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// How often the files of certificates are looked at.
+const RENEW: Duration = Duration::from_secs(2);
 
 /// Where the last good snapshot is kept.
 pub(crate) fn snapshot_path(state_dir: &Path) -> PathBuf {
@@ -24,12 +27,16 @@ pub(crate) fn run(
     shared: &Shared,
     state_key: &journal::Key,
     newest: watch::Receiver<Option<Arc<Snapshot>>>,
+    certificates: Option<&Certificates>,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default());
     match runtime {
-        Ok(runtime) => runtime.block_on(follow(shared, state_key, newest)),
+        Ok(runtime) => runtime.block_on(async {
+            let following = shared.cutting.run_until_cancelled(renew(shared, certificates));
+            tokio::join!(follow(shared, state_key, newest), following);
+        }),
         Err(error) => tracing::error!(
             error = &error as &dyn std::error::Error,
             "targets are not checked and the snapshot is not kept"
@@ -61,6 +68,23 @@ async fn follow(
         };
         if !matches!(shared.cutting.run_until_cancelled(changed).await, Some(Ok(()))) {
             break;
+        }
+    }
+}
+
+/// Loads certificates anew when their files change, and tells until when they are valid.
+async fn renew(shared: &Shared, certificates: Option<&Certificates>) {
+    let Some(certificates) = certificates else { return };
+    loop {
+        shared.metrics.show_certificates(&certificates.status());
+        sleep(RENEW).await;
+        match certificates.reload() {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("the certificates have been loaded anew"),
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the certificates have changed and cannot be used; those before stay in use"
+            ),
         }
     }
 }

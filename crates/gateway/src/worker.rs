@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
     io,
     net::SocketAddr,
     rc::Rc,
@@ -9,11 +10,13 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use arc_swap::{ArcSwapOption, Cache};
 use aws_lc_rs::hmac;
+use http::HeaderValue;
 use model::Clock;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
@@ -24,7 +27,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     balance::Pool,
-    connection::{self, Command, Connections},
+    connection::{self, Command, Connections, Entrance},
+    date::DateField,
     limits::{Counters, Failures},
     metrics::Metrics,
     random::RandomPool,
@@ -55,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) hasher: hmac::Key,
     pub(crate) connections: AtomicUsize,
+    /// What clients over TLS are told about insisting on it (RFC 6797).
+    pub(crate) hsts: Option<HeaderValue>,
     /// Cancelled when no more connections are to be accepted.
     pub(crate) stopping: CancellationToken,
     /// Cancelled when calls still in flight are to be cut off.
@@ -71,8 +77,13 @@ pub(crate) struct Worker {
     pub(crate) pool: Pool,
     pub(crate) usage: UsageLog,
     pub(crate) random: RefCell<RandomPool>,
-    /// Where what clients and targets send is read into.
+    pub(crate) date: RefCell<DateField>,
+    /// Connections, and streams of connections, that are being served.
+    pub(crate) tasks: TaskTracker,
+    /// Where what targets send is read into.
     pub(crate) scratch: RefCell<Box<[u8]>>,
+    /// Where what clients send is read into; one of them may be read from while a target is.
+    pub(crate) client_scratch: RefCell<Box<[u8]>>,
     table: RefCell<TableCache>,
     coarse_now: Cell<u64>,
 }
@@ -100,7 +111,10 @@ impl Worker {
             pool: Pool::new(settings.max_idle_upstream, settings.upstream_idle_timeout),
             usage,
             random: RefCell::new(RandomPool::new()),
+            date: RefCell::default(),
+            tasks: TaskTracker::new(),
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            client_scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             table: RefCell::new(Cache::new(Arc::clone(&shared.table))),
             coarse_now: Cell::new(shared.epoch.now()),
             shared,
@@ -124,15 +138,14 @@ impl Worker {
 }
 
 /// Runs a worker until it is stopped and its calls have ended.
-pub(crate) fn run(worker: Worker, listener: std::net::TcpListener) -> io::Result<()> {
+pub(crate) fn run(worker: Worker, listeners: Vec<Listener>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())?;
-    runtime.block_on(serve(Rc::new(worker), listener))
+    runtime.block_on(serve(Rc::new(worker), listeners))
 }
 
-async fn serve(worker: Rc<Worker>, listener: std::net::TcpListener) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
+async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>) -> io::Result<()> {
     let background = TaskTracker::new();
     let writing = background.spawn_local({
         let worker = Rc::clone(&worker);
@@ -140,11 +153,34 @@ async fn serve(worker: Rc<Worker>, listener: std::net::TcpListener) -> io::Resul
     });
     let ticking = background.spawn_local(tick(Rc::clone(&worker)));
 
-    let served = TaskTracker::new();
+    let accepting = TaskTracker::new();
+    for Listener { socket, entrance } in listeners {
+        let listener = TcpListener::from_std(socket)?;
+        accepting.spawn_local(accept_all(Rc::clone(&worker), listener, entrance));
+    }
+    accepting.close();
+    accepting.wait().await;
+    worker.tasks.close();
+    worker.connections.command_all(Command::Drain);
+    let cutting = worker.shared.cutting.clone();
+    if cutting.run_until_cancelled(worker.tasks.wait()).await.is_none() {
+        worker.connections.command_all(Command::Abort);
+        // Cut off, they end by themselves.
+        let _ = timeout(Duration::from_secs(2), worker.tasks.wait()).await;
+    }
+    writing.abort();
+    ticking.abort();
+    worker.usage.finish();
+    Ok(())
+}
+
+/// Accepts connections until it is time to stop. Those that wait in the listener's queue then are still accepted:
+/// nobody else would.
+async fn accept_all(worker: Rc<Worker>, listener: TcpListener, entrance: Entrance) {
     let stopping = worker.shared.stopping.clone();
     while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
         match accepted {
-            Ok((stream, peer)) => accept(&worker, &served, stream, peer),
+            Ok((stream, peer)) => accept(&worker, stream, peer, &entrance),
             Err(error) => {
                 // Out of file descriptors, most likely: the next attempt would fail as well.
                 tracing::error!(
@@ -155,22 +191,16 @@ async fn serve(worker: Rc<Worker>, listener: std::net::TcpListener) -> io::Resul
             }
         }
     }
-    drop(listener);
-    served.close();
-    worker.connections.command_all(Command::Drain);
-    let cutting = worker.shared.cutting.clone();
-    if cutting.run_until_cancelled(served.wait()).await.is_none() {
-        worker.connections.command_all(Command::Abort);
-        // Cut off, they end by themselves.
-        let _ = timeout(Duration::from_secs(2), served.wait()).await;
-    }
-    writing.abort();
-    ticking.abort();
-    worker.usage.finish();
-    Ok(())
+    poll_fn(|context| {
+        while let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(context) {
+            accept(&worker, stream, peer, &entrance);
+        }
+        Poll::Ready(())
+    })
+    .await;
 }
 
-fn accept(worker: &Rc<Worker>, served: &TaskTracker, stream: TcpStream, peer: SocketAddr) {
+fn accept(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, entrance: &Entrance) {
     let shared = &worker.shared;
     let open = shared.connections.fetch_add(1, Ordering::Relaxed);
     let place = Place(Arc::clone(shared));
@@ -180,8 +210,8 @@ fn accept(worker: &Rc<Worker>, served: &TaskTracker, stream: TcpStream, peer: So
     }
     // Without it small answers would wait for an acknowledgement; a client works either way.
     let _ = stream.set_nodelay(true);
-    let serving = connection::serve(Rc::clone(worker), stream, peer);
-    served.spawn_local(async move {
+    let serving = connection::serve(Rc::clone(worker), stream, peer, entrance.clone());
+    worker.tasks.spawn_local(async move {
         serving.await;
         drop(place);
     });
@@ -194,6 +224,12 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// A socket that clients connect to, and what they are met with.
+pub(crate) struct Listener {
+    pub(crate) socket: std::net::TcpListener,
+    pub(crate) entrance: Entrance,
 }
 
 /// Keeps the time, and everything that depends on it.

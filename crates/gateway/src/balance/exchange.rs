@@ -429,8 +429,9 @@ impl Sending {
             let data = ready!(body.poll_data(context))
                 .transpose()
                 .map_err(|_trouble: BodyTrouble| SendError::Body)?;
+            let trailers = if data.is_none() { body.take_trailers() } else { None };
             if self.chunks != ChunksSent::Unchunked {
-                self.frame(data.as_ref());
+                self.frame(data.as_ref(), trailers.as_ref());
             }
             match data {
                 Some(data) => self.data = data,
@@ -440,7 +441,7 @@ impl Sending {
     }
 
     /// Closes the chunk before, and opens one for `data` or ends the body.
-    fn frame(&mut self, data: Option<&Bytes>) {
+    fn frame(&mut self, data: Option<&Bytes>, trailers: Option<&HeaderMap>) {
         // An empty chunk would end the body.
         if data.is_some_and(Bytes::is_empty) {
             return;
@@ -452,7 +453,13 @@ impl Sending {
         match data {
             Some(data) => write!(self.text, "{:x}\r\n", data.len())
                 .expect("a vector takes whatever is written"),
-            None => self.text.extend_from_slice(b"0\r\n\r\n"),
+            None => {
+                self.text.extend_from_slice(b"0\r\n");
+                for (name, value) in trailers.into_iter().flatten() {
+                    headers::write_field(&mut self.text, name.as_str(), value.as_bytes());
+                }
+                self.text.extend_from_slice(b"\r\n");
+            }
         }
     }
 

@@ -25,9 +25,18 @@ pub(crate) enum Command {
     Abort,
 }
 
-/// What is known about one connection.
+/// Who is at the other end.
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    /// The address as it stands in `X-Forwarded-For`.
+    pub(crate) text: HeaderValue,
+    /// Whether it speaks TLS.
+    pub(crate) is_secure: bool,
+}
+
+/// What is known about one connection, or about one stream of a connection over HTTP/2.
 pub(crate) struct ConnectionState {
-    pub(crate) peer: IpAddr,
+    pub(crate) peer: Rc<Peer>,
     slot: usize,
     command: Cell<Command>,
     waker: RefCell<Option<Waker>>,
@@ -41,8 +50,8 @@ pub(crate) struct ConnectionState {
     ticket: Cell<u64>,
     /// Whether an answer was cut off.
     broken: Cell<bool>,
-    /// The address as it stands in `X-Forwarded-For`.
-    pub(crate) peer_text: HeaderValue,
+    /// Whether streams come over it.
+    is_multiplexed: Cell<bool>,
 }
 
 /// The connections of one worker.
@@ -63,9 +72,23 @@ pub(crate) struct OpenConnection {
 /// How long after its deadline a call that nobody polls is cut off.
 const OVERDUE: u64 = 1_000_000_000;
 
+impl Peer {
+    pub(crate) fn new(address: SocketAddr, is_secure: bool) -> Rc<Self> {
+        let address = address.ip().to_canonical();
+        let text =
+            HeaderValue::from_str(&address.to_string()).expect("an address is lawful in a header");
+        Rc::new(Self { address, text, is_secure })
+    }
+
+    /// The scheme it was spoken to in.
+    pub(crate) const fn scheme(&self) -> &'static str {
+        if self.is_secure { "https" } else { "http" }
+    }
+}
+
 impl Connections {
     /// Puts a new connection on the list.
-    pub(crate) fn open(worker: &Rc<Worker>, peer: SocketAddr) -> OpenConnection {
+    pub(crate) fn open(worker: &Rc<Worker>, peer: Rc<Peer>) -> OpenConnection {
         let all = &worker.connections;
         let mut slots = all.slots.borrow_mut();
         let slot = all.free.borrow_mut().pop().unwrap_or_else(|| {
@@ -73,7 +96,6 @@ impl Connections {
             all.deadlines.borrow_mut().push(u64::MAX);
             slots.len() - 1
         });
-        let peer = peer.ip().to_canonical();
         let state = Rc::new(ConnectionState {
             peer,
             slot,
@@ -84,8 +106,7 @@ impl Connections {
             since: Cell::new(worker.coarse_now()),
             ticket: Cell::new(0),
             broken: Cell::new(false),
-            peer_text: HeaderValue::from_str(&peer.to_string())
-                .expect("an address is lawful in a header"),
+            is_multiplexed: Cell::new(false),
         });
         if let Some(place) = slots.get_mut(slot) {
             *place = Some(Rc::clone(&state));
@@ -120,7 +141,10 @@ impl Connections {
             let waited = now.saturating_sub(connection.since.get());
             let patience = if connection.between.get() { idle_timeout } else { header_timeout };
             if connection.calls.get() == 0 && waited >= patience {
-                connection.tell(Command::Abort);
+                // Whoever speaks HTTP/2 is told first; what it sends meanwhile is still answered.
+                let is_told = connection.command() == Command::Drain;
+                let is_polite = connection.is_multiplexed.get() && !is_told;
+                connection.tell(if is_polite { Command::Drain } else { Command::Abort });
             }
         }
     }
@@ -183,8 +207,16 @@ impl ConnectionState {
         }
     }
 
-    pub(super) fn has_calls(&self) -> bool {
-        self.calls.get() > 0
+    /// A stream begins on the connection.
+    pub(super) fn begin_stream(&self) {
+        self.is_multiplexed.set(true);
+        self.begin_call();
+    }
+
+    /// A stream of the connection has ended.
+    pub(super) fn end_stream(&self, now: u64) {
+        self.calls.set(self.calls.get().saturating_sub(1));
+        self.since.set(now);
     }
 
     /// An answer had to be cut off.

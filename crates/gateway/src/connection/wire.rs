@@ -1,227 +1,303 @@
-//! The bytes between a client and hyper.
+//! A client's socket over HTTP/1.1: what is read from it, and what may be written to it when.
 //!
-//! On the way in every byte passes the framing checks; on the way out nothing is sent before the usage of the call it
-//! belongs to has been written.
+//! On the way in every byte passes the strict readers of heads and bodies; on the way out nothing is sent before the
+//! usage of the call it belongs to has been written.
 
 use std::{
-    io,
-    pin::Pin,
+    cell::RefCell,
+    future::{Future as _, poll_fn},
+    io::{self, IoSlice},
+    pin::{Pin, pin},
     rc::Rc,
-    task::{Context, Poll},
-    time::Duration,
+    task::{Context, Poll, ready},
 };
 
-use hyper::rt::{Read, ReadBufCursor, Write};
-use socket2::SockRef;
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     time::timeout,
 };
 
 use super::{
-    framing::{Found, Framing, Offence},
+    LINGER,
+    head::{Continuation, Framing, HeadReader, Offence, RequestHead},
+    incoming::BodyReader,
     state::{Command, ConnectionState},
+    stream::ClientStream,
 };
-use crate::{
-    rejection::{Rejection, Subject},
-    worker::Worker,
-};
+use crate::worker::Worker;
 
-/// How long, and for how many bytes, a client that is being refused is listened to, so that it sees why.
-const LINGER: Duration = Duration::from_secs(1);
+/// How many bytes a client that is being refused is listened to, so that it sees why.
 const LINGER_BYTES: usize = 1 << 20;
-
-/// Up to this size an answer is sent as one piece.
+/// Up to this size the head and the first data of an answer are sent as one piece.
 const FLAT_MAX: usize = 4 << 10;
+/// A client that sends this much at once is read from in large pieces.
+const BULK_FROM: usize = 16 << 10;
+const BULK: usize = 128 << 10;
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// A client's socket.
 pub(crate) struct Wire {
-    stream: TcpStream,
     worker: Rc<Worker>,
     state: Rc<ConnectionState>,
-    framing: Framing,
-    offence: Option<Offence>,
-    /// Whether hyper waits to send something.
-    holding: bool,
+    stream: RefCell<ClientStream>,
+    input: RefCell<Input>,
 }
 
+struct Input {
+    /// Holds what was read and not taken yet, of heads and bodies alike.
+    heads: HeadReader,
+    body: BodyReader,
+    /// Whether the client waits to be told to send the body.
+    awaits_continue: bool,
+    /// Whether the body is read in large pieces.
+    is_bulk: bool,
+    /// Whether the client was caught in an offence; nothing it sends is believed any more.
+    is_offensive: bool,
+}
+
+/// What is to be written next.
+#[derive(Default)]
+pub(super) struct Output {
+    pub(super) text: Vec<u8>,
+    sent: usize,
+    data: Bytes,
+}
+
+/// A request body did not arrive whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Incomplete;
+
 impl Wire {
-    pub(crate) fn new(stream: TcpStream, worker: Rc<Worker>, state: Rc<ConnectionState>) -> Self {
+    pub(super) fn new(
+        stream: ClientStream,
+        worker: Rc<Worker>,
+        state: Rc<ConnectionState>,
+    ) -> Rc<Self> {
         let settings = &worker.shared.settings;
-        let framing = Framing::new(settings.max_header_bytes, settings.max_headers);
-        Self { stream, worker, state, framing, offence: None, holding: false }
+        let input = Input {
+            heads: HeadReader::new(settings.max_header_bytes, settings.max_headers),
+            body: BodyReader::new(Framing::Length(0)),
+            awaits_continue: false,
+            is_bulk: false,
+            is_offensive: false,
+        };
+        Rc::new(Self { worker, state, stream: RefCell::new(stream), input: RefCell::new(input) })
+    }
+
+    /// Waits for the next request; none when the client has closed the connection, or is to.
+    pub(super) async fn next_head(&self) -> Result<Option<(RequestHead, Continuation)>, Offence> {
+        poll_fn(|context| self.poll_head(context)).await
+    }
+
+    fn poll_head(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<(RequestHead, Continuation)>, Offence>> {
+        let mut input = self.input.borrow_mut();
+        let input = &mut *input;
+        loop {
+            if !input.heads.is_empty() {
+                match input.heads.take() {
+                    Ok(Some((head, continuation))) => {
+                        input.body = BodyReader::new(continuation.body);
+                        input.awaits_continue = continuation.expects_continue;
+                        self.state.saw_bytes(true, self.worker.coarse_now());
+                        return Poll::Ready(Ok(Some((head, continuation))));
+                    }
+                    Ok(None) => self.state.saw_bytes(false, self.worker.coarse_now()),
+                    Err(offence) => {
+                        input.is_offensive = true;
+                        return Poll::Ready(Err(offence));
+                    }
+                }
+            } else if self.state.command() == Command::Drain {
+                return Poll::Ready(Ok(None));
+            }
+            match ready!(self.poll_fill(input, context)) {
+                Ok(read) if read > 0 => {}
+                Ok(_) | Err(_) => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+
+    /// The next data of the body of the request that was read last.
+    pub(crate) fn poll_body(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Incomplete>>> {
+        let mut input = self.input.borrow_mut();
+        let input = &mut *input;
+        loop {
+            match input.body.take(&mut input.heads.text) {
+                Ok(Some(data)) => return Poll::Ready(Some(Ok(data))),
+                Ok(None) if input.body.has_ended() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(_offence) => {
+                    input.is_offensive = true;
+                    return Poll::Ready(Some(Err(Incomplete)));
+                }
+            }
+            if std::mem::take(&mut input.awaits_continue) && input.heads.is_empty() {
+                // So few bytes fit into any socket that nothing waits in; if not, the client gives up waiting.
+                let mut stream = self.stream.borrow_mut();
+                let sent = Pin::new(&mut *stream).poll_write(context, CONTINUE);
+                if !matches!(sent, Poll::Ready(Ok(sent)) if sent == CONTINUE.len()) {
+                    return Poll::Ready(Some(Err(Incomplete)));
+                }
+                let _ = Pin::new(&mut *stream).poll_flush(context);
+            }
+            match ready!(self.poll_fill(input, context)) {
+                Ok(read) if read > 0 => {}
+                Ok(_) | Err(_) => return Poll::Ready(Some(Err(Incomplete))),
+            }
+        }
+    }
+
+    /// Waits until the client goes away, which shows only once the whole request has been read.
+    pub(super) fn poll_gone(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut input = self.input.borrow_mut();
+        let input = &mut *input;
+        let most = self.worker.shared.settings.max_header_bytes;
+        while input.body.has_ended() && input.heads.text.len() < most {
+            match ready!(self.poll_fill(input, context)) {
+                Ok(read) if read > 0 => {}
+                Ok(_) | Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// How many bytes of the request's body are still to come, when that is known.
+    pub(crate) fn body_left(&self) -> Option<u64> {
+        self.input.borrow().body.left()
+    }
+
+    /// The trailers of a body that has been read whole.
+    pub(crate) fn take_trailers(&self) -> Option<HeaderMap> {
+        self.input.borrow_mut().body.take_trailers()
+    }
+
+    /// Whether the request has been read whole, or what is left of it is here already and can be passed over.
+    pub(super) fn pass_over_rest(&self) -> bool {
+        let mut input = self.input.borrow_mut();
+        let input = &mut *input;
+        while let Ok(Some(_)) = input.body.take(&mut input.heads.text) {}
+        input.body.has_ended()
+    }
+
+    fn poll_fill(&self, input: &mut Input, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut stream = self.stream.borrow_mut();
+        let text = &mut input.heads.text;
+        if input.is_bulk {
+            text.reserve(BULK);
+            let read = ready!(pin!(stream.read_buf(text)).poll(context))?;
+            input.is_bulk = !input.body.has_ended();
+            return Poll::Ready(Ok(read));
+        }
+        let mut scratch = self.worker.client_scratch.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+        let bytes = buffer.filled();
+        input.is_bulk = bytes.len() >= BULK_FROM && !input.body.has_ended();
+        text.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// Writes all of `output` once the usage of what is written is in the journal.
+    pub(super) async fn write(&self, output: &mut Output) -> io::Result<()> {
+        poll_fn(|context| self.poll_write(output, context)).await
+    }
+
+    fn poll_write(&self, output: &mut Output, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.worker.usage.poll_written(self.state.ticket(), context));
+        let mut stream = self.stream.borrow_mut();
+        let mut stream = Pin::new(&mut *stream);
+        loop {
+            let text = output.text.get(output.sent..).unwrap_or_default();
+            let written = match (text.is_empty(), output.data.is_empty()) {
+                (true, true) => break,
+                (false, true) => stream.as_mut().poll_write(context, text),
+                (true, false) => stream.as_mut().poll_write(context, &output.data),
+                (false, false) => {
+                    let parts = [IoSlice::new(text), IoSlice::new(&output.data)];
+                    stream.as_mut().poll_write_vectored(context, &parts)
+                }
+            };
+            let written = ready!(written)?;
+            if written == 0 {
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero)));
+            }
+            let of_text = written.min(text.len());
+            output.sent += of_text;
+            output.data.advance(written - of_text);
+        }
+        output.text.clear();
+        output.sent = 0;
+        stream.poll_flush(context)
     }
 
     /// Ends the connection so that the client can read what was sent last.
-    pub(crate) async fn close(mut self) {
-        if self.state.command() == Command::Abort && self.state.is_slow_head() {
-            self.refuse(&Rejection::HeadTimeout);
-        }
+    pub(super) async fn close(&self) {
         if self.state.is_broken() {
             // A reset, so that an answer cut off is never taken for a whole one.
-            let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+            self.stream.borrow().reset_on_close();
             return;
         }
-        let unread = self.offence.is_some() || !self.framing.is_between_requests();
-        // The client may be gone already.
-        let _ = self.stream.shutdown().await;
-        if unread {
-            let mut left = LINGER_BYTES;
-            let mut bytes = vec![0; 8 << 10];
-            let discard = async {
-                while left > 0 {
-                    match self.stream.read(&mut bytes).await {
-                        Ok(read) if read > 0 => left = left.saturating_sub(read),
-                        _ => break,
-                    }
-                }
-            };
-            let _ = timeout(LINGER, discard).await;
-        }
-    }
-
-    /// Answers past hyper, which holds nothing back at this point.
-    fn refuse(&mut self, rejection: &Rejection) {
-        self.worker.shared.metrics.malformed.inc();
-        let at = self.worker.shared.clock.now();
-        let request_id = self.worker.random.borrow_mut().request_id(at);
-        let subject = Subject { path: None, request_id: &request_id, at };
-        let (status, headers, body) = rejection.answer(subject);
-        let mut bytes =
-            format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n", body.len()).into_bytes();
-        for (name, value) in &headers {
-            bytes.extend_from_slice(name.as_ref());
-            bytes.extend_from_slice(b": ");
-            bytes.extend_from_slice(value.as_bytes());
-            bytes.extend_from_slice(b"\r\n");
-        }
-        bytes.extend_from_slice(b"x-request-id: ");
-        bytes.extend_from_slice(request_id.as_bytes());
-        bytes.extend_from_slice(b"\r\n\r\n");
-        bytes.extend_from_slice(&body);
-        // A client that has not read its earlier answers does not get to see this one.
-        let _ = self.stream.try_write(&bytes);
-    }
-
-    /// Answers an offence as soon as the answers to all earlier calls are sent.
-    fn poll_offence(&mut self, offence: Offence) -> Poll<io::Result<()>> {
-        if self.state.has_calls() || self.holding {
-            return Poll::Pending;
-        }
-        self.refuse(&Rejection::Framing(offence));
-        Poll::Ready(Err(io::Error::from(io::ErrorKind::InvalidData)))
-    }
-
-    /// Writes once the usage of what is written is in the journal.
-    fn poll_send(
-        &mut self,
-        context: &mut Context<'_>,
-        send: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        let sent = match self.worker.usage.poll_written(self.state.ticket(), context) {
-            Poll::Ready(()) => send(Pin::new(&mut self.stream), context),
-            Poll::Pending => Poll::Pending,
+        let is_unread = {
+            let input = self.input.borrow();
+            input.is_offensive || !input.body.has_ended() || !input.heads.is_empty()
         };
-        self.holding = sent.is_pending();
-        if sent.is_ready() && self.offence.is_some() {
-            // Reading was put off until now.
-            context.waker().wake_by_ref();
-        }
-        sent
-    }
-}
-
-impl Read for Wire {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        mut cursor: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let wire = self.get_mut();
-        if let Some(offence) = wire.offence {
-            return wire.poll_offence(offence);
-        }
-        let worker = Rc::clone(&wire.worker);
-        let mut scratch = worker.scratch.borrow_mut();
-        let room = cursor.remaining().min(scratch.len());
-        let mut buffer = ReadBuf::new(scratch.get_mut(..room).unwrap_or_default());
-        match Pin::new(&mut wire.stream).poll_read(context, &mut buffer) {
-            Poll::Ready(Ok(())) => {}
-            other => return other,
-        }
-        let bytes = buffer.filled();
-        if bytes.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-        let in_body = wire.framing.is_in_body();
-        match wire.framing.inspect(bytes) {
-            Ok(()) => {
-                wire.state.saw_bytes(wire.framing.is_between_requests(), worker.coarse_now());
-                cursor.put_slice(bytes);
-                Poll::Ready(Ok(()))
+        let close = async {
+            // The client may be gone already.
+            let _ =
+                poll_fn(|context| Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(context))
+                    .await;
+            if is_unread {
+                self.discard().await;
             }
-            Err(Found { offence, clean }) => {
-                wire.offence = Some(offence);
-                if in_body && clean == 0 && wire.state.has_calls() {
-                    // The call whose body this is fails, and answers for itself.
-                    return Poll::Ready(Err(io::Error::from(io::ErrorKind::InvalidData)));
-                }
-                match bytes.get(..clean) {
-                    Some(clean) if !clean.is_empty() => {
-                        cursor.put_slice(clean);
-                        Poll::Ready(Ok(()))
+        };
+        let _ = timeout(LINGER, close).await;
+    }
+
+    /// Reads on and forgets, so that what was sent is not lost in a reset.
+    async fn discard(&self) {
+        let mut left = LINGER_BYTES;
+        poll_fn(|context| {
+            let mut stream = self.stream.borrow_mut();
+            let mut scratch = self.worker.client_scratch.borrow_mut();
+            while left > 0 {
+                let mut buffer = ReadBuf::new(&mut scratch);
+                match ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer)) {
+                    Ok(()) if !buffer.filled().is_empty() => {
+                        left = left.saturating_sub(buffer.filled().len());
                     }
-                    _ => wire.poll_offence(offence),
+                    _ => break,
                 }
             }
-        }
+            Poll::Ready(())
+        })
+        .await;
     }
 }
 
-impl Write for Wire {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_send(context, |stream, context| stream.poll_write(context, bytes))
+impl Output {
+    /// Adds data; a little is joined to the text before it, so that one piece is sent.
+    pub(super) fn push(&mut self, data: Bytes) {
+        if self.data.is_empty() && self.text.len() + data.len() <= FLAT_MAX {
+            self.text.extend_from_slice(&data);
+        } else {
+            self.data = data;
+        }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    pub(super) fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.data.is_empty()
     }
 
-    /// The socket is shut down by [`Wire::close`], when hyper is done.
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let wire = self.get_mut();
-        let worker = Rc::clone(&wire.worker);
-        wire.poll_send(context, |stream, context| {
-            let total: usize = parts.iter().map(|part| part.len()).sum();
-            if total > FLAT_MAX {
-                return stream.poll_write_vectored(context, parts);
-            }
-            // The system takes one small piece faster than several.
-            let mut scratch = worker.scratch.borrow_mut();
-            let mut rest = &mut **scratch;
-            for part in parts {
-                let (place, tail) = rest.split_at_mut(part.len());
-                place.copy_from_slice(part);
-                rest = tail;
-            }
-            stream.poll_write(context, scratch.get(..total).unwrap_or_default())
-        })
+    /// Whether more text may be added behind what is there.
+    pub(super) fn is_flat(&self) -> bool {
+        self.data.is_empty()
     }
 }

@@ -6,14 +6,13 @@
 use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Uri, uri::PathAndQuery};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use http::{Method, uri::PathAndQuery};
 
 use super::{Recorder, route::Routed};
 use crate::{
     balance::{AnswerHead, ConnectError, RequestHead, Target, UpstreamConnection, connect},
-    body::{BodyTrouble, BodyWatch, RequestBody},
+    body::{BodyTrouble, BodyWatch, ClientBody, RequestBody},
+    connection::{Incomplete, RequestHead as ClientHead},
     metrics::UpstreamFault,
     rejection::Rejection,
     table::Deployment,
@@ -57,8 +56,7 @@ impl Outgoing {
     pub(crate) fn new(
         deployment: &Deployment,
         routed: Routed,
-        method: Method,
-        uri: &Uri,
+        head: &ClientHead,
         fields: Vec<u8>,
         body: RequestBody,
     ) -> Self {
@@ -72,9 +70,10 @@ impl Outgoing {
             routed.path
         };
         let unchanged = !stripped && !routed.rewritten;
-        let original = if unchanged { uri.path_and_query().cloned() } else { None };
-        let query = uri.query().map(Into::into);
-        Self { method, path, original, query, fields, body }
+        let asked = &head.target.path;
+        let original = unchanged.then(|| asked.clone());
+        let query = asked.query().map(Into::into);
+        Self { method: head.method.clone(), path, original, query, fields, body }
     }
 
     /// Whether the call may be made twice.
@@ -128,33 +127,31 @@ impl Outgoing {
 pub(crate) async fn take_body(
     deployment: &Deployment,
     method: &Method,
-    incoming: Incoming,
+    client: ClientBody,
     recorder: &mut Recorder,
 ) -> Result<RequestBody, Rejection> {
-    if incoming.is_end_stream() {
+    if client.is_empty() {
         return Ok(RequestBody::Empty);
     }
     let watch = BodyWatch::new(deployment.max_body_bytes);
     recorder.request_body = Some(Rc::clone(&watch));
-    let length = incoming.size_hint().exact();
+    let length = client.left();
     let worth_keeping = deployment.upstream.retries > 0
         && method.is_idempotent()
         && length.is_some_and(|length| length <= REPEATABLE_BYTES);
     if !worth_keeping {
-        return Ok(RequestBody::Streamed { incoming, watch });
+        return Ok(RequestBody::Streamed { body: client, watch });
     }
-    let whole = whole(incoming, &watch).await.map_err(|trouble| refuse(trouble, deployment))?;
+    let whole = whole(client, &watch).await.map_err(|trouble| refuse(trouble, deployment))?;
     Ok(RequestBody::Whole(whole))
 }
 
-async fn whole(mut incoming: Incoming, watch: &BodyWatch) -> Result<Bytes, BodyTrouble> {
+async fn whole(mut client: ClientBody, watch: &BodyWatch) -> Result<Bytes, BodyTrouble> {
     let mut bytes = BytesMut::new();
-    while let Some(frame) = incoming.frame().await {
-        let frame = frame.map_err(|_error| BodyTrouble::Incomplete)?;
-        if let Ok(data) = frame.into_data() {
-            watch.count(data.len())?;
-            bytes.extend_from_slice(&data);
-        }
+    while let Some(data) = poll_fn(|context| client.poll_data(context)).await {
+        let data = data.map_err(|Incomplete| BodyTrouble::Incomplete)?;
+        watch.count(data.len())?;
+        bytes.extend_from_slice(&data);
     }
     Ok(bytes.freeze())
 }

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 use jiff::Timestamp;
 use model::{ApiKey, ApplicationId, CredentialId, TenantId};
 
 use crate::{
-    headers::{Marks, X_API_KEY, client_address},
+    fields::{Fields, Name},
+    headers::client_address,
     rejection::Rejection,
     settings,
     table::Table,
@@ -26,12 +26,11 @@ pub(crate) struct Caller {
 pub(crate) fn identify(
     shared: &Shared,
     table: &Table,
-    headers: &HeaderMap,
-    marks: Marks,
+    fields: &Fields,
     peer: IpAddr,
     now: Timestamp,
 ) -> Result<Caller, Rejection> {
-    let key = presented(headers, marks)?;
+    let key = presented(fields)?;
     let known = key.and_then(|key| {
         ApiKey::check(key).ok()?;
         let entry = table.credential(&settings::digest(&shared.hasher, key.as_bytes()))?;
@@ -40,7 +39,7 @@ pub(crate) fn identify(
     if let Some(entry) = known {
         return Ok(entry.caller);
     }
-    let address = client_address(headers, peer, &shared.settings.trusted_proxies);
+    let address = client_address(fields, peer, &shared.settings.trusted_proxies);
     match shared.failures.count(address, shared.epoch.now()) {
         Ok(()) => Err(Rejection::CredentialInvalid),
         Err(retry_after) => Err(Rejection::TooManyFailures { retry_after }),
@@ -48,18 +47,18 @@ pub(crate) fn identify(
 }
 
 /// The one credential that was presented; `None` when it is not of a kind that is known.
-fn presented(headers: &HeaderMap, marks: Marks) -> Result<Option<&str>, Rejection> {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    match (marks.api_keys, marks.authorizations) {
-        (0, 0) => Err(Rejection::CredentialMissing),
-        (1, 0) => Ok(text(X_API_KEY)),
-        (0, 1) => Ok(text(AUTHORIZATION).and_then(bearer)),
-        (1, 1) => {
-            let key = text(X_API_KEY);
-            let same = key.is_some() && key == text(AUTHORIZATION).and_then(bearer);
-            if same { Ok(key) } else { Err(Rejection::AmbiguousCredentials) }
-        }
-        _ => Err(Rejection::AmbiguousCredentials),
+fn presented(fields: &Fields) -> Result<Option<&str>, Rejection> {
+    if fields.is_repeated(Name::XApiKey) || fields.is_repeated(Name::Authorization) {
+        return Err(Rejection::AmbiguousCredentials);
+    }
+    let key = || fields.text(Name::XApiKey);
+    let token = || fields.text(Name::Authorization).and_then(bearer);
+    match (fields.has(Name::XApiKey), fields.has(Name::Authorization)) {
+        (false, false) => Err(Rejection::CredentialMissing),
+        (true, false) => Ok(key()),
+        (false, true) => Ok(token()),
+        (true, true) if key().is_some() && key() == token() => Ok(key()),
+        (true, true) => Err(Rejection::AmbiguousCredentials),
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use http::{Uri, header::HOST, request::Parts};
+use http::HeaderValue;
 
 use crate::{
+    connection::RequestHead,
+    fields::Name,
     path,
     rejection::Rejection,
     table::{Deployment, Table},
@@ -20,18 +22,21 @@ pub(crate) struct Routed {
 }
 
 /// Finds the deployment that a request is for.
-pub(crate) fn route(table: &Table, parts: &Parts) -> Result<Routed, Rejection> {
-    let host = host(parts)?;
-    let path = path::normalize(parts.uri.path()).map_err(|_ambiguous| Rejection::AmbiguousPath)?;
+pub(crate) fn route(table: &Table, head: &RequestHead) -> Result<Routed, Rejection> {
+    let host = host(head)?;
+    let path = path::normalize(head.target.path.path());
+    let path = path.map_err(|_ambiguous| Rejection::AmbiguousPath)?;
     let rewritten = matches!(path, Cow::Owned(_));
     let found = table.route(&host, &path).ok_or(Rejection::RouteNotFound)?;
     Ok(Routed { deployment: Arc::clone(found), path: path.into(), rewritten })
 }
 
 /// The host without port, in lower case; a target in absolute form must name the same one.
-fn host(parts: &Parts) -> Result<Cow<'_, str>, Rejection> {
-    let given = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if !is_in_agreement(&parts.uri, given) {
+fn host(head: &RequestHead) -> Result<Cow<'_, str>, Rejection> {
+    let given = head.fields.text(Name::Host).unwrap_or_default();
+    if let Some((scheme, authority)) = &head.target.authority
+        && !is_in_agreement(scheme, authority, given)
+    {
         return Err(Rejection::AuthorityMismatch);
     }
     let name = match given.rsplit_once(':') {
@@ -42,14 +47,13 @@ fn host(parts: &Parts) -> Result<Cow<'_, str>, Rejection> {
     Ok(if lower { Cow::Borrowed(name) } else { Cow::Owned(name.to_ascii_lowercase()) })
 }
 
-fn is_in_agreement(uri: &Uri, host: &str) -> bool {
-    let Some(authority) = uri.authority() else { return true };
-    let plain_scheme = uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"));
-    let bare = |authority: &str| authority.strip_suffix(":80").map_or(authority.len(), str::len);
-    let same = |left: &str, right: &str| {
-        left.get(..bare(left))
-            .zip(right.get(..bare(right)))
-            .is_some_and(|(left, right)| left.eq_ignore_ascii_case(right))
+fn is_in_agreement(scheme: &HeaderValue, authority: &HeaderValue, host: &str) -> bool {
+    let port: &[u8] = match scheme.as_bytes() {
+        scheme if scheme.eq_ignore_ascii_case(b"http") => b":80",
+        scheme if scheme.eq_ignore_ascii_case(b"https") => b":443",
+        _ => return false,
     };
-    plain_scheme && same(authority.as_str(), host)
+    let bare =
+        |authority: &[u8]| authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase();
+    bare(authority.as_bytes()) == bare(host.as_bytes())
 }

@@ -1,0 +1,297 @@
+//! The header fields of a request, in the order in which they came, over the memory in which they arrived.
+//!
+//! Fields that some part of the gateway looks at are recognised once, when they are read, so that looking for one of
+//! them later is a comparison of two small numbers.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{COOKIE, HOST},
+};
+
+/// The fields of one request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fields {
+    text: Bytes,
+    list: FieldList,
+}
+
+/// Where the fields of a request stand in its text.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FieldList {
+    entries: Vec<Entry>,
+    seen: u32,
+    repeated: u32,
+}
+
+/// One field. Heads are far smaller than the numbers allow.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    kind: Name,
+    name: (u32, u32),
+    value: (u32, u32),
+}
+
+/// One field as it is looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Field<'fields> {
+    pub(crate) kind: Name,
+    /// As the client wrote it.
+    pub(crate) name: &'fields [u8],
+    /// Without the white space around it.
+    pub(crate) value: &'fields [u8],
+}
+
+/// The names that the gateway looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Name {
+    Accept,
+    AcceptEncoding,
+    AccessControlRequestMethod,
+    Authorization,
+    Connection,
+    ContentLength,
+    ContentType,
+    Expect,
+    Forwarded,
+    Host,
+    KeepAlive,
+    Origin,
+    ProxyAuthenticate,
+    ProxyAuthorization,
+    ProxyConnection,
+    Te,
+    Traceparent,
+    Tracestate,
+    Trailer,
+    TransferEncoding,
+    Upgrade,
+    XApiKey,
+    XForwardedFor,
+    XForwardedHost,
+    XForwardedProto,
+    /// Another one that begins with `X-Forwarded-`.
+    XForwarded,
+    XRequestId,
+    /// One that nobody looks for.
+    Other,
+}
+
+impl Name {
+    /// Recognises a name, in upper or lower case.
+    pub(crate) fn of(name: &[u8]) -> Self {
+        let (text, kind): (&[u8], Self) = match name.len() {
+            2 => (b"te", Self::Te),
+            4 => (b"host", Self::Host),
+            6 => match name.first().map(u8::to_ascii_lowercase) {
+                Some(b'a') => (b"accept", Self::Accept),
+                Some(b'e') => (b"expect", Self::Expect),
+                _ => (b"origin", Self::Origin),
+            },
+            7 => match name.first().map(u8::to_ascii_lowercase) {
+                Some(b'u') => (b"upgrade", Self::Upgrade),
+                _ => (b"trailer", Self::Trailer),
+            },
+            9 => match name.first().map(u8::to_ascii_lowercase) {
+                Some(b'x') => (b"x-api-key", Self::XApiKey),
+                _ => (b"forwarded", Self::Forwarded),
+            },
+            10 => match name.first().map(u8::to_ascii_lowercase) {
+                Some(b'c') => (b"connection", Self::Connection),
+                Some(b'k') => (b"keep-alive", Self::KeepAlive),
+                _ => (b"tracestate", Self::Tracestate),
+            },
+            11 => (b"traceparent", Self::Traceparent),
+            12 => match name.first().map(u8::to_ascii_lowercase) {
+                Some(b'x') => (b"x-request-id", Self::XRequestId),
+                _ => (b"content-type", Self::ContentType),
+            },
+            13 => (b"authorization", Self::Authorization),
+            14 => (b"content-length", Self::ContentLength),
+            15 => match name.first().map(u8::to_ascii_lowercase) {
+                Some(b'a') => (b"accept-encoding", Self::AcceptEncoding),
+                _ => (b"x-forwarded-for", Self::XForwardedFor),
+            },
+            16 => match name.first().map(u8::to_ascii_lowercase) {
+                Some(b'p') => (b"proxy-connection", Self::ProxyConnection),
+                _ => (b"x-forwarded-host", Self::XForwardedHost),
+            },
+            17 => match name.first().map(u8::to_ascii_lowercase) {
+                Some(b't') => (b"transfer-encoding", Self::TransferEncoding),
+                _ => (b"x-forwarded-proto", Self::XForwardedProto),
+            },
+            18 => (b"proxy-authenticate", Self::ProxyAuthenticate),
+            19 => (b"proxy-authorization", Self::ProxyAuthorization),
+            29 => (b"access-control-request-method", Self::AccessControlRequestMethod),
+            _ => (b"", Self::Other),
+        };
+        if name.eq_ignore_ascii_case(text) {
+            return kind;
+        }
+        let forwarded =
+            name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"));
+        if forwarded { Self::XForwarded } else { Self::Other }
+    }
+
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
+    /// Whether the field is meant for the next hop alone (RFC 9110, 7.6.1).
+    pub(crate) const fn is_hop_by_hop(self) -> bool {
+        matches!(
+            self,
+            Self::Connection
+                | Self::KeepAlive
+                | Self::ProxyConnection
+                | Self::ProxyAuthenticate
+                | Self::ProxyAuthorization
+                | Self::Te
+                | Self::Trailer
+                | Self::TransferEncoding
+                | Self::Upgrade
+        )
+    }
+}
+
+impl FieldList {
+    /// Room for the fields of most requests.
+    pub(crate) fn new() -> Self {
+        Self { entries: Vec::with_capacity(16), seen: 0, repeated: 0 }
+    }
+
+    pub(crate) const fn has(&self, kind: Name) -> bool {
+        self.seen & kind.bit() != 0
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Adds a field whose name and value stand in these places.
+    pub(crate) fn push(&mut self, kind: Name, name: Range<usize>, value: Range<usize>) {
+        let place = |range: Range<usize>| {
+            let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+            (number(range.start), number(range.end))
+        };
+        self.repeated |= self.seen & kind.bit();
+        self.seen |= kind.bit();
+        self.entries.push(Entry { kind, name: place(name), value: place(value) });
+    }
+}
+
+impl Fields {
+    /// The fields of `list` in `text`.
+    pub(crate) const fn new(text: Bytes, list: FieldList) -> Self {
+        Self { text, list }
+    }
+
+    /// The fields of a request that came over HTTP/2, with its host. Cookies that came in pieces are joined (RFC 9113,
+    /// 8.2.3).
+    pub(crate) fn from_map(map: &HeaderMap, host: &[u8]) -> Self {
+        let mut text = BytesMut::with_capacity(512);
+        let mut list = FieldList::new();
+        let mut push = |name: &[u8], value: &[u8]| {
+            let start = text.len();
+            text.extend_from_slice(name);
+            let middle = text.len();
+            text.extend_from_slice(value);
+            list.push(Name::of(name), start..middle, middle..text.len());
+        };
+        push(b"host", host);
+        for (name, value) in map.iter().filter(|(name, _)| *name != HOST && *name != COOKIE) {
+            push(name.as_ref(), value.as_bytes().trim_ascii());
+        }
+        let cookies: Vec<_> = map.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if !cookies.is_empty() {
+            push(b"cookie", &cookies.join(b"; ".as_slice()));
+        }
+        Self { text: text.freeze(), list }
+    }
+
+    pub(crate) fn has(&self, kind: Name) -> bool {
+        self.list.has(kind)
+    }
+
+    /// Whether the field is there more than once.
+    pub(crate) fn is_repeated(&self, kind: Name) -> bool {
+        self.list.repeated & kind.bit() != 0
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Field<'_>> {
+        self.list.entries.iter().map(|entry| Field {
+            kind: entry.kind,
+            name: self.slice(entry.name),
+            value: self.slice(entry.value),
+        })
+    }
+
+    /// The values of a field that the gateway looks for.
+    pub(crate) fn all(&self, kind: Name) -> impl DoubleEndedIterator<Item = &[u8]> {
+        let entries = if self.has(kind) { self.list.entries.as_slice() } else { &[] };
+        entries.iter().filter(move |entry| entry.kind == kind).map(|entry| self.slice(entry.value))
+    }
+
+    /// The first value of a field that the gateway looks for.
+    pub(crate) fn first(&self, kind: Name) -> Option<&[u8]> {
+        self.all(kind).next()
+    }
+
+    /// The first value of a field, when it is visible ASCII.
+    pub(crate) fn text(&self, kind: Name) -> Option<&str> {
+        let value = self.first(kind)?;
+        let visible = value.iter().all(|byte| matches!(byte, b'\t' | 0x20..0x7f));
+        if visible { std::str::from_utf8(value).ok() } else { None }
+    }
+
+    /// The first value of a field as a value of its own that shares the memory.
+    pub(crate) fn value(&self, kind: Name) -> Option<HeaderValue> {
+        HeaderValue::from_maybe_shared(self.text.slice_ref(self.first(kind)?)).ok()
+    }
+
+    fn slice(&self, (start, end): (u32, u32)) -> &[u8] {
+        self.text.get(start as usize..end as usize).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_recognised_in_any_case() {
+        for (name, kind) in [
+            ("Host", Name::Host),
+            ("HOST", Name::Host),
+            ("x-api-KEY", Name::XApiKey),
+            ("X-Forwarded-Prefix", Name::XForwarded),
+            ("X-Forwarded-Hoss", Name::XForwarded),
+            ("X-Forwarded-For", Name::XForwardedFor),
+            ("transfer-encodin_", Name::Other),
+            ("x-forwarded", Name::Other),
+            ("", Name::Other),
+        ] {
+            assert_eq!(Name::of(name.as_bytes()), kind, "{name}");
+        }
+    }
+
+    #[test]
+    fn repeated_fields_are_noticed() {
+        let mut map = HeaderMap::new();
+        map.append("x-api-key", HeaderValue::from_static("a"));
+        map.append("accept", HeaderValue::from_static("b"));
+        map.append("x-api-key", HeaderValue::from_static("c"));
+        map.append("cookie", HeaderValue::from_static("d=1"));
+        map.append("cookie", HeaderValue::from_static("e=2"));
+        let fields = Fields::from_map(&map, b"api.example.org");
+        assert!(fields.is_repeated(Name::XApiKey) && !fields.is_repeated(Name::Accept));
+        assert_eq!(fields.all(Name::XApiKey).collect::<Vec<_>>(), [b"a", b"c"]);
+        assert_eq!(fields.text(Name::Host), Some("api.example.org"));
+        assert_eq!(fields.first(Name::Origin), None);
+        let last = fields.iter().last().expect("there are fields");
+        assert_eq!((last.name, last.value), (b"cookie".as_slice(), b"d=1; e=2".as_slice()));
+    }
+}
