@@ -7,6 +7,7 @@ mod audit;
 mod auth;
 mod categories;
 mod credentials;
+mod delivery;
 mod deployments;
 mod limits;
 mod metrics;

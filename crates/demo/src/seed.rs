@@ -9,8 +9,9 @@ use market::{
     UpstreamDraft, UserDraft, VersionDraft, VisibilityDraft,
 };
 use model::{
-    ApiId, Approval, Balance, Classification, CredentialKind, Email, InvalidText, LimitScope, Name,
-    Owner, Plan, Quota, QuotaPeriod, Role, Roles, Sensitivity, SessionId, Slug, TenantId, User,
+    ApiId, Approval, Balance, Classification, CredentialKind, Delivery, Email, InvalidText,
+    LimitScope, Name, Owner, Plan, Quota, QuotaPeriod, Role, Roles, Sensitivity, SessionId, Slug,
+    TenantId, User,
 };
 
 use crate::{
@@ -375,6 +376,7 @@ async fn deploy(
         upstream: pool(sample, upstreams),
         limits: Vec::new(),
         max_body_bytes: 1024 * 1024,
+        delivery: Delivery::default(),
     };
     let deployment = market.deploy(&owner.provider, draft).await?;
     record.deployments.push(DemoDeployment { id: deployment.id, upstream: sample });

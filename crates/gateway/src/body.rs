@@ -12,9 +12,10 @@ use model::Fault;
 
 use crate::{
     balance::UpstreamConnection,
+    coding::{DecodeError, PIECE},
     connection::{Incomplete, StreamBody, Wire},
     metrics::UpstreamFault,
-    stages::Recorder,
+    stages::{Recorder, present::Recoding},
 };
 
 /// The body of a request as the client sends it.
@@ -61,6 +62,27 @@ pub(crate) enum BodyTrouble {
 pub(crate) enum ResponseBody {
     Local(Option<Bytes>),
     Upstream(UpstreamBody),
+    Recoded(Box<RecodedBody>),
+}
+
+/// The body of an answer that is coded or decoded on its way.
+pub(crate) struct RecodedBody {
+    body: UpstreamBody,
+    /// None once all has been given out.
+    recoding: Option<Recoding>,
+    /// What was taken from the target and not recoded yet.
+    data: Bytes,
+    /// Whether something was taken in since the last time that everything was given out.
+    is_dirty: bool,
+}
+
+/// How long an answer may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Until when it must have arrived.
+    pub(crate) deadline: u64,
+    /// Nanoseconds after which it ends when nothing comes, for answers that may go on as long as something does.
+    pub(crate) idle: Option<u64>,
 }
 
 /// The body of an answer that a target is still sending.
@@ -68,7 +90,7 @@ pub(crate) struct UpstreamBody {
     /// None once the answer has arrived whole, or broken off.
     connection: Option<Box<UpstreamConnection>>,
     recorder: Box<Recorder>,
-    deadline: u64,
+    patience: Patience,
     trailers: Option<HeaderMap>,
 }
 
@@ -178,16 +200,25 @@ impl ResponseBody {
     pub(crate) fn upstream(
         connection: Box<UpstreamConnection>,
         recorder: Box<Recorder>,
-        deadline: u64,
+        patience: Patience,
+        recoding: Option<Recoding>,
     ) -> Self {
         let ended = connection.has_ended();
         let mut body =
-            UpstreamBody { connection: Some(connection), recorder, deadline, trailers: None };
+            UpstreamBody { connection: Some(connection), recorder, patience, trailers: None };
         if ended {
             body.finish();
             return Self::Local(None);
         }
-        Self::Upstream(body)
+        match recoding {
+            None => Self::Upstream(body),
+            Some(recoding) => Self::Recoded(Box::new(RecodedBody {
+                body,
+                recoding: Some(recoding),
+                data: Bytes::new(),
+                is_dirty: false,
+            })),
+        }
     }
 
     /// Whether no target has a part in it any more.
@@ -200,6 +231,7 @@ impl ResponseBody {
         match self {
             Self::Local(bytes) => bytes.is_none(),
             Self::Upstream(body) => body.connection.is_none(),
+            Self::Recoded(body) => body.recoding.is_none(),
         }
     }
 
@@ -210,6 +242,7 @@ impl ResponseBody {
             Self::Upstream(body) => {
                 body.connection.as_ref().map_or(Some(0), |connection| connection.left())
             }
+            Self::Recoded(body) => body.recoding.is_none().then_some(0),
         }
     }
 
@@ -221,12 +254,17 @@ impl ResponseBody {
         match self {
             Self::Local(bytes) => Poll::Ready(bytes.take().map(Ok)),
             Self::Upstream(body) => body.poll_data(context),
+            Self::Recoded(body) => body.poll_data(context),
         }
     }
 
     /// Whether trailers come behind a body that has ended.
     pub(crate) fn has_trailers(&self) -> bool {
-        matches!(self, Self::Upstream(body) if body.trailers.is_some())
+        match self {
+            Self::Local(_) => false,
+            Self::Upstream(body) => body.trailers.is_some(),
+            Self::Recoded(body) => body.body.trailers.is_some(),
+        }
     }
 
     /// The trailers of a body that has ended.
@@ -234,6 +272,7 @@ impl ResponseBody {
         match self {
             Self::Local(_) => None,
             Self::Upstream(body) => body.trailers.take(),
+            Self::Recoded(body) => body.body.trailers.take(),
         }
     }
 }
@@ -245,6 +284,9 @@ impl UpstreamBody {
             Poll::Ready(Some(Ok(data))) => {
                 let ended = connection.has_ended();
                 self.recorder.add_response_bytes(data.len());
+                if let Some(idle) = self.patience.idle {
+                    self.patience.deadline = self.recorder.extend(idle);
+                }
                 if ended {
                     self.finish();
                 }
@@ -255,7 +297,7 @@ impl UpstreamBody {
                 self.finish();
                 Poll::Ready(None)
             }
-            Poll::Pending if self.recorder.is_past(self.deadline) => {
+            Poll::Pending if self.recorder.is_past(self.patience.deadline) => {
                 self.break_off(UpstreamFault::Timeout)
             }
             Poll::Pending => Poll::Pending,
@@ -276,5 +318,65 @@ impl UpstreamBody {
         self.connection = None;
         self.recorder.break_off(fault);
         Poll::Ready(Some(Err(BrokenOff)))
+    }
+}
+
+impl RecodedBody {
+    /// Recodes a piece at a time. When nothing comes for a while, everything so far is given out.
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        loop {
+            let Some(recoding) = &mut self.recoding else { return Poll::Ready(None) };
+            if self.data.is_empty() {
+                match self.body.poll_data(context) {
+                    Poll::Ready(Some(Ok(data))) => self.data = data,
+                    Poll::Ready(Some(Err(broken))) => return Poll::Ready(Some(Err(broken))),
+                    Poll::Ready(None) => return Poll::Ready(self.finish()),
+                    Poll::Pending => {
+                        let flushed = match recoding {
+                            Recoding::Encode(encoder) if std::mem::take(&mut self.is_dirty) => {
+                                encoder.flush()
+                            }
+                            _ => Bytes::new(),
+                        };
+                        return if flushed.is_empty() {
+                            Poll::Pending
+                        } else {
+                            Poll::Ready(Some(Ok(flushed)))
+                        };
+                    }
+                }
+            }
+            let piece = self.data.split_to(self.data.len().min(PIECE));
+            self.is_dirty = true;
+            let recoded = match recoding {
+                Recoding::Encode(encoder) => encoder.push(&piece),
+                Recoding::Decode(decoder) => match decoder.push(&piece) {
+                    Ok(recoded) => recoded,
+                    Err(error) => return Poll::Ready(Some(Err(self.refuse(error)))),
+                },
+            };
+            if !recoded.is_empty() {
+                return Poll::Ready(Some(Ok(recoded)));
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Option<Result<Bytes, BrokenOff>> {
+        let last = match self.recoding.take()? {
+            Recoding::Encode(encoder) => encoder.finish(),
+            Recoding::Decode(decoder) => match decoder.finish() {
+                Ok(last) => last,
+                Err(error) => return Some(Err(self.refuse(error))),
+            },
+        };
+        if last.is_empty() { None } else { Some(Ok(last)) }
+    }
+
+    /// The target's answer cannot be decoded; what went out already is not taken for the whole.
+    fn refuse(&mut self, error: DecodeError) -> BrokenOff {
+        tracing::debug!(error = &error as &dyn std::error::Error, "an answer is cut off");
+        self.body.connection = None;
+        self.body.recorder.break_off(UpstreamFault::Broken);
+        BrokenOff
     }
 }

@@ -2,14 +2,18 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, header::STRICT_TRANSPORT_SECURITY};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, TE},
+};
 use jiff::Timestamp;
+use model::{Fault, Protocols};
 
 use crate::{
     balance::AnswerHead,
-    body::{Answer, ClientBody, RequestBody, ResponseBody},
+    body::{Answer, ClientBody, Patience, RequestBody, ResponseBody},
     connection::{ConnectionState, RequestHead},
-    fields::Name,
+    fields::{Fields, Name},
     headers,
     rejection::{Rejection, Subject},
     stages::{
@@ -17,6 +21,7 @@ use crate::{
         forward::{Answered, Outgoing},
         identify,
         limit::{self, Standing},
+        present,
         route::{self, Routed},
     },
     table::{Agreement, Lifecycle, Table},
@@ -35,6 +40,22 @@ struct Call {
     recorder: Box<Recorder>,
     /// Whether the answer may say anything about the deployment.
     visible: bool,
+    /// The page that calls, when it may.
+    origin: Option<HeaderValue>,
+    is_grpc: bool,
+}
+
+/// What is decided by the head of a request.
+enum Decision {
+    Forward(Routed),
+    /// The answer to a preflight request.
+    Preflight(HeaderMap),
+}
+
+/// How a call ended.
+enum Outcome {
+    Answered(Answered, u64),
+    Preflight(HeaderMap),
 }
 
 /// Carries one call from its head to its answer.
@@ -61,6 +82,8 @@ pub(crate) fn carry(
         agreement: None,
         recorder,
         visible: false,
+        origin: None,
+        is_grpc: false,
     };
     call.run(head, body)
 }
@@ -68,41 +91,48 @@ pub(crate) fn carry(
 impl Call {
     async fn run(mut self, head: RequestHead, body: ClientBody) -> Answer {
         match self.pass(&head, body).await {
-            Ok((answered, deadline)) => self.answer(answered, deadline),
+            Ok(Outcome::Answered(answered, deadline)) => {
+                self.answer(answered, deadline, &head.fields)
+            }
+            Ok(Outcome::Preflight(fields)) => self.permit(fields),
             Err(rejection) => self.reject(&rejection, head.target.path.path()),
         }
     }
 
     /// Stages 1 to 6.
-    async fn pass(
-        &mut self,
-        head: &RequestHead,
-        body: ClientBody,
-    ) -> Result<(Answered, u64), Rejection> {
+    async fn pass(&mut self, head: &RequestHead, body: ClientBody) -> Result<Outcome, Rejection> {
         let worker = Rc::clone(&self.worker);
-        let routed = worker.with_table(|table| match table {
+        let decision = worker.with_table(|table| match table {
             Some(table) => self.decide(table, head, &body),
             None => Err(Rejection::NoConfiguration),
         })?;
+        let routed = match decision {
+            Decision::Forward(routed) => routed,
+            Decision::Preflight(fields) => return Ok(Outcome::Preflight(fields)),
+        };
         let deployment = Arc::clone(&routed.deployment);
         let timeout = u64::try_from(deployment.upstream.timeout.as_nanos()).unwrap_or(u64::MAX);
         let deadline = self.arrived.saturating_add(timeout);
         self.connection.set_deadline(&worker.connections, deadline);
 
-        let fields = headers::write_request(
+        let mut fields = headers::write_request(
             &head.fields,
             &self.connection.peer,
             &worker.shared.settings.trusted_proxies,
             &self.request_id,
             &mut worker.random.borrow_mut(),
         );
+        if self.is_grpc {
+            // Its servers insist on being told that trailers are understood.
+            headers::write_field(&mut fields, TE.as_str(), b"trailers");
+        }
         let body = forward::take_body(&deployment, &head.method, body, &mut self.recorder).await?;
         let now = if matches!(body, RequestBody::Empty) { self.arrived } else { worker.now() };
         let outgoing = Outgoing::new(&deployment, routed, head, fields, body);
         let answered =
             forward::forward(&worker, &deployment, outgoing, &mut self.recorder, now, deadline)
                 .await?;
-        Ok((answered, deadline))
+        Ok(Outcome::Answered(answered, deadline))
     }
 
     /// Stages 1 to 5: all that is decided by the head alone.
@@ -111,10 +141,16 @@ impl Call {
         table: &Table,
         head: &RequestHead,
         body: &ClientBody,
-    ) -> Result<Routed, Rejection> {
+    ) -> Result<Decision, Rejection> {
         let routed = route::route(table, head)?;
         let deployment = Arc::clone(&routed.deployment);
         self.recorder.routed(&deployment);
+        if let Some(cors) = &deployment.cors {
+            if let Some(preflight) = cors.preflight(head) {
+                return preflight.map(Decision::Preflight);
+            }
+            self.origin = cors.permitted(&head.fields);
+        }
         let (shared, peer) = (&self.worker.shared, self.connection.peer.address);
         let caller = identify::identify(shared, table, &head.fields, peer, self.at)
             .map_err(|rejection| entitle::conceal(&deployment, rejection))?;
@@ -127,6 +163,10 @@ impl Call {
         entitle::see(&deployment, &caller)?;
         if head.fields.has(Name::Upgrade) {
             return Err(Rejection::UpgradeRefused);
+        }
+        self.is_grpc = head.fields.first(Name::ContentType).is_some_and(is_grpc);
+        if self.is_grpc && !deployment.protocols.grpc {
+            return Err(Rejection::MediaTypeNotSupported);
         }
         let agreement = entitle::entitle(table, &deployment, &caller, self.at)?;
         self.recorder.subscription = Some(agreement.id);
@@ -144,23 +184,54 @@ impl Call {
         if let Some(operation) = operation.and_then(|index| deployment.operations.get(index)) {
             admit::media_types(operation, &head.fields, body)?;
         }
-        Ok(routed)
+        Ok(Decision::Forward(routed))
     }
 
     /// The answer of a target, made ours.
-    fn answer(mut self, answered: Answered, deadline: u64) -> Answer {
+    fn answer(mut self, answered: Answered, deadline: u64, asked: &Fields) -> Answer {
         let Answered { head: AnswerHead { status, mut fields }, connection } = answered;
         headers::prepare_response(&mut fields, self.request_id.clone());
         self.insert_standing(&mut fields);
         self.recorder.answered(status);
-        let body = ResponseBody::upstream(connection, self.recorder, deadline);
+        let deployment = self.recorder.deployment.as_ref();
+        let compress = deployment.is_some_and(|deployment| deployment.compress);
+        let recoding = present::recode(asked, compress, status, connection.left(), &mut fields);
+        let idle = deployment.and_then(|deployment| self.idle(&deployment.protocols, &fields));
+        let patience =
+            Patience { deadline: idle.map_or(deadline, |idle| self.recorder.extend(idle)), idle };
+        let body = ResponseBody::upstream(connection, self.recorder, patience, recoding);
         Answer { status, fields, body, closes: false }
+    }
+
+    /// For an answer that may go on as long as something comes, how long nothing may come, in nanoseconds.
+    fn idle(&self, protocols: &Protocols, fields: &HeaderMap) -> Option<u64> {
+        let is_stream = |kind: &HeaderValue| {
+            let kind = kind.as_bytes();
+            let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+            kind.eq_ignore_ascii_case(b"text/event-stream")
+        };
+        let is_events = protocols.events && fields.get(CONTENT_TYPE).is_some_and(is_stream);
+        (is_events || self.is_grpc).then(|| u64::from(protocols.idle_ms) * 1_000_000)
+    }
+
+    /// The answer to a preflight request.
+    fn permit(mut self, mut fields: HeaderMap) -> Answer {
+        fields.insert(headers::X_REQUEST_ID, self.request_id.clone());
+        self.recorder.answered(StatusCode::NO_CONTENT);
+        self.recorder.finish(Fault::None);
+        Answer {
+            status: StatusCode::NO_CONTENT,
+            fields,
+            body: ResponseBody::Local(None),
+            closes: false,
+        }
     }
 
     /// An answer of the gateway itself.
     fn reject(mut self, rejection: &Rejection, path: &str) -> Answer {
         let subject = Subject { path: Some(path), request_id: &self.request_id, at: self.at };
-        let (status, mut fields, body) = rejection.answer(subject);
+        let (status, mut fields, body) =
+            if self.is_grpc { rejection.answer_to_grpc() } else { rejection.answer(subject) };
         fields.insert(headers::X_REQUEST_ID, self.request_id.clone());
         self.insert_standing(&mut fields);
         self.recorder.answered(status);
@@ -176,9 +247,13 @@ impl Call {
         {
             fields.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
-        let Some(deployment) = self.recorder.deployment.as_ref().filter(|_| self.visible) else {
+        let Some(deployment) = &self.recorder.deployment else { return };
+        if let Some(cors) = &deployment.cors {
+            cors.announce(self.origin.take(), fields);
+        }
+        if !self.visible {
             return;
-        };
+        }
         if let Lifecycle::Deprecated(announcements) = &deployment.lifecycle {
             for (name, value) in announcements {
                 fields.append(name.clone(), value.clone());
@@ -189,4 +264,11 @@ impl Call {
             standing.insert(fields, deployment, self.agreement.as_ref());
         }
     }
+}
+
+/// Whether a media type is that of gRPC.
+fn is_grpc(kind: &[u8]) -> bool {
+    let Some((start, rest)) = kind.split_at_checked(16) else { return false };
+    start.eq_ignore_ascii_case(b"application/grpc")
+        && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
 }

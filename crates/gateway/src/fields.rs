@@ -50,6 +50,7 @@ pub(crate) struct Field<'fields> {
 pub(crate) enum Name {
     Accept,
     AcceptEncoding,
+    AccessControlRequestHeaders,
     AccessControlRequestMethod,
     Authorization,
     Connection,
@@ -126,6 +127,7 @@ impl Name {
             18 => (b"proxy-authenticate", Self::ProxyAuthenticate),
             19 => (b"proxy-authorization", Self::ProxyAuthorization),
             29 => (b"access-control-request-method", Self::AccessControlRequestMethod),
+            30 => (b"access-control-request-headers", Self::AccessControlRequestHeaders),
             _ => (b"", Self::Other),
         };
         if name.eq_ignore_ascii_case(text) {
@@ -230,7 +232,7 @@ impl Fields {
     }
 
     /// The values of a field that the gateway looks for.
-    pub(crate) fn all(&self, kind: Name) -> impl DoubleEndedIterator<Item = &[u8]> {
+    pub(crate) fn all(&self, kind: Name) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
         let entries = if self.has(kind) { self.list.entries.as_slice() } else { &[] };
         entries.iter().filter(move |entry| entry.kind == kind).map(|entry| self.slice(entry.value))
     }

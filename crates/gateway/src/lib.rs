@@ -9,6 +9,7 @@
 mod balance;
 mod body;
 mod call;
+mod coding;
 mod connection;
 mod date;
 mod fields;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
     header::{ALLOW, CONTENT_TYPE, LINK, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use jiff::Timestamp;
@@ -21,6 +21,7 @@ pub(crate) enum Rejection {
     AmbiguousPath,
     AuthorityMismatch,
     UpgradeRefused,
+    OriginRefused,
     RouteNotFound,
     AmbiguousCredentials,
     CredentialMissing,
@@ -100,6 +101,26 @@ impl Rejection {
         (kind.status, headers, Bytes::from(body))
     }
 
+    /// The answer to a call by gRPC: trailers alone, with the status in them (gRPC over HTTP/2, Responses).
+    pub(crate) fn answer_to_grpc(&self) -> (StatusCode, HeaderMap, Bytes) {
+        let code = match self.kind().status.as_u16() {
+            400 | 415 | 422 => "3",
+            401 => "16",
+            403 => "7",
+            404 | 410 => "12",
+            413 | 429 => "8",
+            504 => "4",
+            _ => "14",
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from_static(code));
+        let message = HeaderValue::from_str(&self.detail().replace('%', "%25"));
+        headers.extend(message.map(|message| (HeaderName::from_static("grpc-message"), message)));
+        self.insert_headers(&mut headers);
+        (StatusCode::OK, headers, Bytes::new())
+    }
+
     fn insert_headers(&self, headers: &mut HeaderMap) {
         match self {
             Self::TooManyFailures { retry_after }
@@ -149,6 +170,7 @@ impl Rejection {
                 "The request target names another host than the Host header."
             }
             Self::UpgradeRefused => "Switching to another protocol is not supported.",
+            Self::OriginRefused => "Pages of this origin may not call this API.",
             Self::RouteNotFound => "Nothing is offered at this address.",
             Self::AmbiguousCredentials => "More than one credential was presented.",
             Self::CredentialMissing => {
@@ -201,6 +223,7 @@ impl Rejection {
             Self::UpgradeRefused => {
                 client(S::BAD_REQUEST, "upgrade_not_supported", "Upgrade not supported")
             }
+            Self::OriginRefused => client(S::FORBIDDEN, "origin_refused", "Origin refused"),
             Self::RouteNotFound => client(S::NOT_FOUND, "route_not_found", "Route not found"),
             Self::AmbiguousCredentials => {
                 client(S::BAD_REQUEST, "ambiguous_credentials", "Ambiguous credentials")

@@ -2,6 +2,8 @@
 
 pub(crate) mod route;
 
+pub(crate) mod cors;
+
 pub(crate) mod identify;
 
 pub(crate) mod entitle;
@@ -11,6 +13,8 @@ pub(crate) mod limit;
 pub(crate) mod admit;
 
 pub(crate) mod forward;
+
+pub(crate) mod present;
 
 mod record;
 

@@ -8,8 +8,8 @@ use http::{HeaderName, HeaderValue, header::LINK};
 use jiff::{Timestamp, fmt::rfc2822};
 use model::{
     AgreementEntry, ApiLifecycle, ApplicationId, Audience, CredentialDigest, CredentialEntry,
-    DeploymentEntry, DeploymentId, Limit, LimitAmount, LimitScope, Quota, QuotaPeriod, Snapshot,
-    SubscriptionId, TenantId, VersionId,
+    DeploymentEntry, DeploymentId, Limit, LimitAmount, LimitScope, Protocols, Quota, QuotaPeriod,
+    Snapshot, SubscriptionId, TenantId, VersionId,
 };
 
 pub(crate) use operations::{Operation, Operations};
@@ -18,7 +18,7 @@ use crate::{
     balance::{Endpoints, Upstream},
     limits::{CounterKey, QuotaCounter, Rate},
     metrics::{DeploymentMetrics, Metrics},
-    stages::Caller,
+    stages::{Caller, cors::CorsPolicy},
 };
 
 /// What agreements under the same plan have in common.
@@ -69,6 +69,9 @@ pub(crate) struct Deployment {
     pub(crate) prefix_length: usize,
     pub(crate) strip_prefix: bool,
     pub(crate) max_body_bytes: u64,
+    pub(crate) cors: Option<CorsPolicy>,
+    pub(crate) compress: bool,
+    pub(crate) protocols: Protocols,
     pub(crate) limits: Limits,
     pub(crate) operations: Operations,
     pub(crate) upstream: Upstream,
@@ -289,6 +292,12 @@ impl Deployment {
             prefix_length: entry.route.path_prefix().trim_end_matches('/').len(),
             strip_prefix: entry.route.strip_prefix(),
             max_body_bytes: entry.max_body_bytes,
+            cors: match &entry.delivery.cors {
+                Some(cors) => Some(CorsPolicy::compile(cors).ok_or_else(unusable)?),
+                None => None,
+            },
+            compress: entry.delivery.compress,
+            protocols: entry.delivery.protocols,
             limits: Limits::compile(&entry.limits, entry.id.bits(), None),
             operations: Operations::compile(&entry.operations),
             upstream,

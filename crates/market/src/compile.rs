@@ -113,6 +113,7 @@ async fn compile_deployment(
         upstream: deployment.upstream,
         limits: deployment.limits,
         max_body_bytes: deployment.max_body_bytes,
+        delivery: deployment.delivery,
         operations,
     }))
 }

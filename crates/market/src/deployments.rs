@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use authz::Action;
 use model::{
-    AddressPolicy, ApiId, Balance, Deployment, DeploymentId, EventKind, HealthCheck, Limit, Route,
-    Target, Upstream, UpstreamUrl, VersionStatus,
+    AddressPolicy, ApiId, Balance, Cors, Delivery, Deployment, DeploymentId, EventKind,
+    HealthCheck, Limit, Route, Target, Upstream, UpstreamUrl, VersionStatus,
 };
 use serde_json::json;
 use store::{Page, PageOf};
@@ -34,6 +34,8 @@ pub struct DeploymentDraft {
     pub limits: Vec<LimitDraft>,
     /// The largest request body, in bytes.
     pub max_body_bytes: u64,
+    /// How calls are carried between clients and targets.
+    pub delivery: Delivery,
 }
 
 /// A pool as it is asked for.
@@ -107,6 +109,7 @@ impl DeploymentDraft {
             },
             limits: deployment.limits.into_iter().map(LimitDraft::from).collect(),
             max_body_bytes: deployment.max_body_bytes,
+            delivery: deployment.delivery,
         }
     }
 }
@@ -116,12 +119,15 @@ const TIMEOUT_MAX: f64 = 600.0;
 const INTERVAL_MAX: f64 = 3_600.0;
 const RETRIES_MAX: u8 = 3;
 const BODY_MAX: u64 = 1 << 30;
+/// A day, in milliseconds.
+const IDLE_MAX: u32 = 86_400_000;
 
 struct Checked {
     route: Route,
     upstream: Upstream,
     limits: Vec<Limit>,
     max_body_bytes: u64,
+    delivery: Delivery,
 }
 
 impl Market {
@@ -153,6 +159,7 @@ impl Market {
             upstream: checked.upstream,
             limits: checked.limits,
             max_body_bytes: checked.max_body_bytes,
+            delivery: checked.delivery,
             created_at: now,
             updated_at: now,
             revision: 1,
@@ -204,6 +211,7 @@ impl Market {
             upstream: checked.upstream,
             limits: checked.limits,
             max_body_bytes: checked.max_body_bytes,
+            delivery: checked.delivery,
             updated_at: self.clock.now(),
             revision: before.revision + 1,
             ..before
@@ -292,10 +300,20 @@ impl Market {
         if !(1..=BODY_MAX).contains(&draft.max_body_bytes) {
             violations.push(Violation::new("maxBodyBytes", format!("must be 1 to {BODY_MAX}")));
         }
+        if let Some(Err(error)) = draft.delivery.cors.as_ref().map(Cors::check) {
+            violations.push(Violation::new("cors", error.to_string()));
+        }
+        if !(100..=IDLE_MAX).contains(&draft.delivery.protocols.idle_ms) {
+            violations.push(Violation::new("protocols.idleSeconds", "must be 0.1 to 86400"));
+        }
         match (route, violations.is_empty()) {
-            (Some(route), true) => {
-                Ok(Checked { route, upstream, limits, max_body_bytes: draft.max_body_bytes })
-            }
+            (Some(route), true) => Ok(Checked {
+                route,
+                upstream,
+                limits,
+                max_body_bytes: draft.max_body_bytes,
+                delivery: draft.delivery.clone(),
+            }),
             _ => Err(MarketError::Invalid(violations)),
         }
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{ApiId, DeploymentId, Limit, TargetId, TenantId, VersionId};
+use crate::{ApiId, Delivery, DeploymentId, Limit, TargetId, TenantId, VersionId};
 
 /// Where a version runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub struct Deployment {
     pub limits: Vec<Limit>,
     /// The largest request body, in bytes.
     pub max_body_bytes: u64,
+    /// How calls are carried between clients and targets.
+    pub delivery: Delivery,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it last changed.

@@ -10,6 +10,7 @@ mod application;
 mod audit;
 mod clock;
 mod credential;
+mod delivery;
 mod deployment;
 mod event;
 mod id;
@@ -35,6 +36,7 @@ pub use clock::Clock;
 pub use credential::{
     ApiKey, ApiKeyError, Credential, CredentialDigest, CredentialKind, CredentialStatus,
 };
+pub use delivery::{Cors, Delivery, InvalidCors, Protocols};
 pub use deployment::{
     Balance, Deployment, HealthCheck, InvalidDeployment, Route, Target, Upstream, UpstreamUrl,
     UpstreamUrlError,

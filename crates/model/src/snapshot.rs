@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ApiId, ApplicationId, CredentialDigest, CredentialId, DeploymentId, Limit, Quota, Route,
-    SubscriptionId, TenantId, Upstream, VersionId,
+    ApiId, ApplicationId, CredentialDigest, CredentialId, Delivery, DeploymentId, Limit, Quota,
+    Route, SubscriptionId, TenantId, Upstream, VersionId,
 };
 
 /// Everything the gateway needs to decide about a call.
@@ -56,6 +56,9 @@ pub struct DeploymentEntry {
     pub limits: Vec<Limit>,
     /// The largest request body, in bytes.
     pub max_body_bytes: u64,
+    /// How calls are carried between clients and targets.
+    #[serde(default)]
+    pub delivery: Delivery,
     /// The operations of its specification; [`crate::UsageRecord::operation`] is an index into it.
     pub operations: Vec<OperationEntry>,
 }

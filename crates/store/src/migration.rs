@@ -2,7 +2,10 @@
 
 use crate::{Database, StoreError};
 
-const STEPS: &[(i64, &str)] = &[(1, include_str!("../migrations/0001_spine.sql"))];
+const STEPS: &[(i64, &str)] = &[
+    (1, include_str!("../migrations/0001_spine.sql")),
+    (2, include_str!("../migrations/0002_delivery.sql")),
+];
 
 /// Runs the steps that the database has not seen, all in one transaction.
 pub(crate) async fn run(database: &Database) -> Result<(), StoreError> {

@@ -7,7 +7,11 @@ use model::{ApiId, Balance, Deployment, DeploymentId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Listing, limits::LimitBody};
+use super::{
+    Listing,
+    delivery::{CorsBody, ProtocolsBody, delivery},
+    limits::LimitBody,
+};
 use crate::{
     body,
     call::{self, Call},
@@ -53,6 +57,14 @@ struct DeploymentBody {
     /// The largest request body, in bytes; 10 MiB when absent.
     #[serde(default = "default_max_body")]
     max_body_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cors: Option<CorsBody>,
+    /// Whether answers are compressed for clients that accept it. Leave it off where answers mix secrets with what a
+    /// stranger may choose.
+    #[serde(default)]
+    compress: bool,
+    #[serde(default)]
+    protocols: ProtocolsBody,
 }
 
 /// Under which addresses it is called.
@@ -191,6 +203,7 @@ impl From<DeploymentBody> for DeploymentDraft {
             },
             limits: body.limits.into_iter().map(Into::into).collect(),
             max_body_bytes: body.max_body_bytes,
+            delivery: delivery(body.cors, body.compress, &body.protocols),
         }
     }
 }
@@ -225,6 +238,9 @@ impl From<DeploymentDraft> for DeploymentBody {
             },
             limits: draft.limits.into_iter().map(LimitBody::from).collect(),
             max_body_bytes: draft.max_body_bytes,
+            cors: draft.delivery.cors.map(Into::into),
+            compress: draft.delivery.compress,
+            protocols: draft.delivery.protocols.into(),
         }
     }
 }

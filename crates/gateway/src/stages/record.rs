@@ -88,6 +88,13 @@ impl Recorder {
         self.worker.coarse_now() >= deadline
     }
 
+    /// Something came of an answer that may go on as long as something does; says until when the next must.
+    pub(crate) fn extend(&self, idle: u64) -> u64 {
+        let deadline = self.worker.coarse_now().saturating_add(idle);
+        self.connection.set_deadline(&self.worker.connections, deadline);
+        deadline
+    }
+
     /// Lends the memory that the connections of the worker read into.
     pub(crate) fn with_scratch<T>(&self, read: impl FnOnce(&mut [u8]) -> T) -> T {
         read(&mut self.worker.scratch.borrow_mut())

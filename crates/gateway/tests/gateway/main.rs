@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test helper fails the test")]
 
 mod balance;
+mod delivery;
 mod exchange;
 mod framing;
 mod headers;

@@ -72,6 +72,7 @@ pub(crate) fn deployment(targets: &[SocketAddr]) -> DeploymentEntry {
         },
         limits: Vec::new(),
         max_body_bytes: 100_000,
+        delivery: model::Delivery::default(),
         operations: Vec::new(),
     }
 }
