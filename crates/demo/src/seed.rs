@@ -375,6 +375,7 @@ async fn deploy(
         upstream: pool(sample, upstreams),
         limits: Vec::new(),
         max_body_bytes: 1024 * 1024,
+        validation: model::Validation::Off,
     };
     let deployment = market.deploy(&owner.provider, draft).await?;
     record.deployments.push(DemoDeployment { id: deployment.id, upstream: sample });

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use model::{
     AgreementEntry, Api, ApiId, ApiLifecycle, ApiVersion, Audience, Deployment, DeploymentEntry,
     OperationEntry, Plan, PlanId, Quota, SubscriptionId, Tenant, TenantId, VersionId,
-    VersionStatus, Visibility,
+    Validation, ValidationEntry, VersionStatus, Visibility,
 };
 use model::{QuotaPeriod, Snapshot};
 use store::{Tx, Viewer};
@@ -39,10 +39,16 @@ impl Market {
         let mut sources = Sources::default();
         let mut deployments = Vec::new();
         for deployment in store::deployment::list_for_gateway(&mut tx).await? {
+            let validation = deployment.validation;
             let entry =
                 compile_deployment(&mut tx, &mut sources, deployment, &self.settings.gateway_url);
-            deployments.extend(entry.await?);
+            let Some(mut entry) = entry.await? else { continue };
+            entry.validation = self.validation_entry(&mut tx, &sources, &entry, validation).await?;
+            deployments.push(entry);
         }
+        self.rules.retain(|version| {
+            deployments.iter().any(|entry| entry.validation.is_some() && entry.version == version)
+        });
         let used = quota_use(&mut tx, now).await?;
         let mut agreements = Vec::new();
         for subscription in store::subscription::list_active(&mut tx, now).await? {
@@ -59,6 +65,24 @@ impl Market {
         }
         let credentials = store::credential::list_for_gateway(&mut tx, now).await?;
         Ok(Snapshot { number, compiled_at: now, deployments, agreements, credentials })
+    }
+}
+
+impl Market {
+    /// What the requests of a deployment are compared with, compiled only where they are.
+    async fn validation_entry(
+        &self,
+        tx: &mut Tx,
+        sources: &Sources,
+        entry: &DeploymentEntry,
+        validation: Validation,
+    ) -> Result<Option<ValidationEntry>, MarketError> {
+        let version = sources.versions.get(&entry.version).and_then(Option::as_ref);
+        let (Some(version), Validation::Warn | Validation::Enforce) = (version, validation) else {
+            return Ok(None);
+        };
+        let rules = self.request_rules(tx, version).await?;
+        Ok(Some(ValidationEntry { enforced: validation == Validation::Enforce, rules }))
     }
 }
 
@@ -114,6 +138,7 @@ async fn compile_deployment(
         limits: deployment.limits,
         max_body_bytes: deployment.max_body_bytes,
         operations,
+        validation: None,
     }))
 }
 

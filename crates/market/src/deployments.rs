@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use authz::Action;
 use model::{
     AddressPolicy, ApiId, Balance, Deployment, DeploymentId, EventKind, HealthCheck, Limit, Route,
-    Target, Upstream, UpstreamUrl, VersionStatus,
+    Target, Upstream, UpstreamUrl, Validation, VersionStatus,
 };
 use serde_json::json;
 use store::{Page, PageOf};
@@ -34,6 +34,8 @@ pub struct DeploymentDraft {
     pub limits: Vec<LimitDraft>,
     /// The largest request body, in bytes.
     pub max_body_bytes: u64,
+    /// Whether requests are compared with the specification.
+    pub validation: Validation,
 }
 
 /// A pool as it is asked for.
@@ -107,6 +109,7 @@ impl DeploymentDraft {
             },
             limits: deployment.limits.into_iter().map(LimitDraft::from).collect(),
             max_body_bytes: deployment.max_body_bytes,
+            validation: deployment.validation,
         }
     }
 }
@@ -153,6 +156,7 @@ impl Market {
             upstream: checked.upstream,
             limits: checked.limits,
             max_body_bytes: checked.max_body_bytes,
+            validation: draft.validation,
             created_at: now,
             updated_at: now,
             revision: 1,
@@ -204,6 +208,7 @@ impl Market {
             upstream: checked.upstream,
             limits: checked.limits,
             max_body_bytes: checked.max_body_bytes,
+            validation: draft.validation,
             updated_at: self.clock.now(),
             revision: before.revision + 1,
             ..before
@@ -407,6 +412,7 @@ fn details(deployment: &Deployment) -> serde_json::Value {
         "version": deployment.version,
         "host": deployment.route.host(),
         "pathPrefix": deployment.route.path_prefix(),
+        "validation": deployment.validation,
         "targets": deployment.upstream.targets.iter().map(|target| target.url.to_string()).collect::<Vec<_>>(),
     })
 }

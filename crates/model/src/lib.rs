@@ -36,8 +36,8 @@ pub use credential::{
     ApiKey, ApiKeyError, Credential, CredentialDigest, CredentialKind, CredentialStatus,
 };
 pub use deployment::{
-    Balance, Deployment, HealthCheck, InvalidDeployment, Route, Target, Upstream, UpstreamUrl,
-    UpstreamUrlError,
+    Balance, Deployment, HealthCheck, InvalidDeployment, Route, Target, UnknownValidation,
+    Upstream, UpstreamUrl, UpstreamUrlError, Validation,
 };
 pub use event::{Event, EventKind};
 pub use id::{
@@ -51,7 +51,7 @@ pub use role::{Role, Roles};
 pub use sketch::LatencySketch;
 pub use snapshot::{
     AgreementEntry, ApiLifecycle, Audience, CredentialEntry, DeploymentEntry, OperationEntry,
-    Snapshot,
+    Snapshot, ValidationEntry,
 };
 pub use subscription::{Subscription, SubscriptionStatus};
 pub use tenant::{Category, Tenant};

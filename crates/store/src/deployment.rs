@@ -12,8 +12,8 @@ use crate::{
 pub async fn insert(tx: &mut Tx, deployment: &Deployment) -> Result<(), StoreError> {
     const SQL: &str = "
         INSERT INTO deployment (id, api_id, version_id, tenant_id, host, path_prefix, strip_prefix, upstream, limits,
-                                max_body_bytes, created_at, updated_at, revision)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+                                max_body_bytes, created_at, updated_at, revision, validation)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     tx.statement("deployment::insert", SQL)
         .bind_text(deployment.id)
         .bind_text(deployment.api)
@@ -28,6 +28,7 @@ pub async fn insert(tx: &mut Tx, deployment: &Deployment) -> Result<(), StoreErr
         .bind(deployment.created_at.as_microsecond())
         .bind(deployment.updated_at.as_microsecond())
         .bind(deployment.revision)
+        .bind_text(deployment.validation)
         .execute()
         .await?;
     Ok(())
@@ -38,7 +39,7 @@ pub async fn update(tx: &mut Tx, deployment: &Deployment) -> Result<(), StoreErr
     const SQL: &str = "
         UPDATE deployment
         SET version_id = $1, host = $2, path_prefix = $3, strip_prefix = $4, upstream = $5, limits = $6,
-            max_body_bytes = $7, updated_at = $8, revision = $9
+            max_body_bytes = $7, updated_at = $8, revision = $9, validation = $12
         WHERE id = $10 AND tenant_id = $11 AND revision = $9 - 1";
     tx.statement("deployment::update", SQL)
         .bind_text(deployment.version)
@@ -52,6 +53,7 @@ pub async fn update(tx: &mut Tx, deployment: &Deployment) -> Result<(), StoreErr
         .bind(deployment.revision)
         .bind_text(deployment.id)
         .bind_text(deployment.tenant)
+        .bind_text(deployment.validation)
         .execute_current()
         .await
 }
@@ -138,6 +140,7 @@ fn read(row: &AnyRow) -> Result<Deployment, StoreError> {
         upstream: columns.json("upstream")?,
         limits: columns.json("limits")?,
         max_body_bytes: columns.count("max_body_bytes")?,
+        validation: columns.parsed("validation")?,
         created_at: columns.time("created_at")?,
         updated_at: columns.time("updated_at")?,
         revision: columns.get("revision")?,

@@ -2,7 +2,10 @@
 
 use crate::{Database, StoreError};
 
-const STEPS: &[(i64, &str)] = &[(1, include_str!("../migrations/0001_spine.sql"))];
+const STEPS: &[(i64, &str)] = &[
+    (1, include_str!("../migrations/0001_spine.sql")),
+    (3, include_str!("../migrations/0003_validation.sql")),
+];
 
 /// Runs the steps that the database has not seen, all in one transaction.
 pub(crate) async fn run(database: &Database) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 use authz::Action;
 use jiff::Timestamp;
 use market::{DeploymentDraft, HealthCheckDraft, Kind, TargetDraft, UpstreamDraft};
-use model::{ApiId, Balance, Deployment, DeploymentId};
+use model::{ApiId, Balance, Deployment, DeploymentId, Validation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +53,10 @@ struct DeploymentBody {
     /// The largest request body, in bytes; 10 MiB when absent.
     #[serde(default = "default_max_body")]
     max_body_bytes: u64,
+    /// Whether requests are compared with the specification: `enforce` refuses those that do not fit, `warn` lets them
+    /// through, counts them and tells the caller; `off` when absent.
+    #[serde(default)]
+    validation: Validation,
 }
 
 /// Under which addresses it is called.
@@ -191,6 +195,7 @@ impl From<DeploymentBody> for DeploymentDraft {
             },
             limits: body.limits.into_iter().map(Into::into).collect(),
             max_body_bytes: body.max_body_bytes,
+            validation: body.validation,
         }
     }
 }
@@ -225,6 +230,7 @@ impl From<DeploymentDraft> for DeploymentBody {
             },
             limits: draft.limits.into_iter().map(LimitBody::from).collect(),
             max_body_bytes: draft.max_body_bytes,
+            validation: draft.validation,
         }
     }
 }
