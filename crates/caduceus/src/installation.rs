@@ -197,6 +197,7 @@ fn gateway_settings(settings: &Settings, data: &DataDir) -> GatewaySettings {
         address_policy: AddressPolicy::allowing(settings.network.allowed_ranges.clone()),
         trusted_proxies: settings.gateway.trusted_proxies.clone(),
         max_connections: settings.gateway.max_connections,
+        max_validated_bytes: settings.gateway.max_validated_bytes,
         ..defaults
     }
 }

@@ -18,7 +18,15 @@ use crate::{balance::UpstreamConnection, metrics::UpstreamFault, stages::Recorde
 pub(crate) enum RequestBody {
     Empty,
     Whole(Bytes),
-    Streamed { incoming: Incoming, watch: Rc<BodyWatch> },
+    Streamed {
+        incoming: Incoming,
+        watch: Rc<BodyWatch>,
+    },
+    /// A streamed body of which a part was already taken.
+    Resumed {
+        taken: Option<Bytes>,
+        rest: Box<RequestBody>,
+    },
 }
 
 /// What becomes of a request body while it streams.
@@ -78,7 +86,7 @@ impl RequestBody {
         match self {
             Self::Empty => Some(Self::Empty),
             Self::Whole(bytes) => Some(Self::Whole(bytes.clone())),
-            Self::Streamed { .. } => None,
+            Self::Streamed { .. } | Self::Resumed { .. } => None,
         }
     }
 }
@@ -90,6 +98,7 @@ impl RequestBody {
             Self::Empty => Some(0),
             Self::Whole(bytes) => Some(bytes.len() as u64),
             Self::Streamed { incoming, .. } => incoming.size_hint().exact(),
+            Self::Resumed { .. } => None,
         }
     }
 
@@ -98,7 +107,16 @@ impl RequestBody {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, BodyTrouble>>> {
-        let Self::Streamed { incoming, watch } = self else { return Poll::Ready(None) };
+        let (incoming, watch) = match self {
+            Self::Empty | Self::Whole(_) => return Poll::Ready(None),
+            Self::Streamed { incoming, watch } => (incoming, watch),
+            Self::Resumed { taken, rest } => {
+                return match taken.take() {
+                    Some(data) => Poll::Ready(Some(Ok(data))),
+                    None => rest.poll_data(context),
+                };
+            }
+        };
         loop {
             return Poll::Ready(match ready!(Pin::new(&mut *incoming).poll_frame(context)) {
                 None => None,

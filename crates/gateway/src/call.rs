@@ -18,6 +18,7 @@ use crate::{
         identify,
         limit::{self, Standing},
         route::{self, Routed},
+        validate,
     },
     table::{Agreement, Lifecycle, Table},
     worker::Worker,
@@ -36,6 +37,8 @@ struct Call {
     recorder: Box<Recorder>,
     /// Whether the answer may say anything about the deployment.
     visible: bool,
+    /// How much of the request did not fit, and passed nevertheless.
+    misfits: usize,
 }
 
 /// Carries one call from its head to its answer.
@@ -65,6 +68,7 @@ pub(crate) fn carry(
         agreement: None,
         recorder,
         visible: false,
+        misfits: 0,
     };
     call.run(parts, body)
 }
@@ -105,6 +109,25 @@ impl Call {
             &mut worker.random.borrow_mut(),
         );
         let body = forward::take_body(&deployment, &parts.method, body, &mut self.recorder).await?;
+        let body = match &deployment.validation {
+            None => body,
+            Some(validation) => {
+                let path = routed.path.get(deployment.prefix_length..).unwrap_or_default();
+                let request = validate::Request { parts: &parts, path };
+                let judged = validate::validate(
+                    &worker,
+                    &deployment,
+                    validation,
+                    request,
+                    body,
+                    &mut self.recorder,
+                );
+                // Rare, and large for a future that every call carries with it.
+                let (body, misfits) = Box::pin(judged).await?;
+                self.misfits = misfits;
+                body
+            }
+        };
         let now = if matches!(body, RequestBody::Empty) { self.arrived } else { worker.now() };
         let outgoing = Outgoing::new(&deployment, routed, parts.method, &parts.uri, fields, body);
         let answered =
@@ -186,6 +209,9 @@ impl Call {
             for (name, value) in announcements {
                 fields.append(name.clone(), value.clone());
             }
+        }
+        if self.misfits > 0 {
+            fields.insert(validate::CADUCEUS_VALIDATION, validate::warning(self.misfits));
         }
         if self.agreement.is_some() {
             let standing = std::mem::take(&mut self.standing);

@@ -15,7 +15,7 @@ use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use journal::{JournalError, SealedError};
 use model::{Clock, Snapshot};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -117,6 +117,7 @@ impl Gateway {
             metrics,
             hasher: keys.credential_key.hasher(),
             connections: AtomicUsize::new(0),
+            validations: Semaphore::new(settings.workers.max(1)),
             stopping: CancellationToken::new(),
             cutting: CancellationToken::new(),
             settings,

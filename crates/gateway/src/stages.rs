@@ -10,6 +10,8 @@ pub(crate) mod limit;
 
 pub(crate) mod admit;
 
+pub(crate) mod validate;
+
 pub(crate) mod forward;
 
 mod record;

@@ -1,6 +1,7 @@
 //! A snapshot, compiled into the tables that calls are decided by.
 
 mod operations;
+mod validation;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -13,6 +14,7 @@ use model::{
 };
 
 pub(crate) use operations::{Operation, Operations};
+pub(crate) use validation::{ReadRules, Validation};
 
 use crate::{
     balance::{Endpoints, Upstream},
@@ -71,6 +73,7 @@ pub(crate) struct Deployment {
     pub(crate) max_body_bytes: u64,
     pub(crate) limits: Limits,
     pub(crate) operations: Operations,
+    pub(crate) validation: Option<Validation>,
     pub(crate) upstream: Upstream,
     pub(crate) metrics: Arc<DeploymentMetrics>,
 }
@@ -291,6 +294,10 @@ impl Deployment {
             max_body_bytes: entry.max_body_bytes,
             limits: Limits::compile(&entry.limits, entry.id.bits(), None),
             operations: Operations::compile(&entry.operations),
+            validation: Validation::compile(
+                entry,
+                previous.and_then(|before| before.validation.as_ref()),
+            ),
             upstream,
             metrics,
         })

@@ -18,6 +18,7 @@ use model::Clock;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) hasher: hmac::Key,
     pub(crate) connections: AtomicUsize,
+    /// How many large bodies may be validated at once, beside the event loops.
+    pub(crate) validations: Semaphore,
     /// Cancelled when no more connections are to be accepted.
     pub(crate) stopping: CancellationToken,
     /// Cancelled when calls still in flight are to be cut off.

@@ -1,12 +1,15 @@
 //! Compiling the snapshot that the gateway decides by.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use model::{
     AgreementEntry, Api, ApiId, ApiLifecycle, ApiVersion, Audience, Deployment, DeploymentEntry,
-    OperationEntry, Plan, PlanId, Quota, SubscriptionId, Tenant, TenantId, VersionId,
-    Validation, ValidationEntry, VersionStatus, Visibility,
+    OperationEntry, Plan, PlanId, Quota, SubscriptionId, Tenant, TenantId, Validation,
+    ValidationEntry, VersionId, VersionStatus, Visibility,
 };
 use model::{QuotaPeriod, Snapshot};
 use store::{Tx, Viewer};
@@ -81,7 +84,19 @@ impl Market {
         let (Some(version), Validation::Warn | Validation::Enforce) = (version, validation) else {
             return Ok(None);
         };
-        let rules = self.request_rules(tx, version).await?;
+        let rules = match self.request_rules(tx, version).await {
+            Ok(rules) => rules,
+            Err(error @ MarketError::Internal(..)) => {
+                // Others must not wait for it; the gateway refuses its calls, or lets them pass where it only warns.
+                tracing::error!(
+                    version.id = %version.id,
+                    error = &error as &dyn std::error::Error,
+                    "requests of a version cannot be validated"
+                );
+                Arc::from("")
+            }
+            Err(error) => return Err(error),
+        };
         Ok(Some(ValidationEntry { enforced: validation == Validation::Enforce, rules }))
     }
 }

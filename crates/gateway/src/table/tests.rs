@@ -28,6 +28,7 @@ fn entry(number: u128, host: Option<&str>, prefix: &str) -> DeploymentEntry {
         limits: Vec::new(),
         max_body_bytes: 1_000,
         operations: Vec::new(),
+        validation: None,
     }
 }
 

@@ -11,3 +11,4 @@ mod limits;
 mod restart;
 mod support;
 mod upstream;
+mod validation;

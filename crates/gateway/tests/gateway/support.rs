@@ -73,6 +73,7 @@ pub(crate) fn deployment(targets: &[SocketAddr]) -> DeploymentEntry {
         limits: Vec::new(),
         max_body_bytes: 100_000,
         operations: Vec::new(),
+        validation: None,
     }
 }
 
