@@ -199,6 +199,7 @@ fn gateway_settings(settings: &Settings, data: &DataDir) -> GatewaySettings {
         max_connections: settings.gateway.max_connections,
         tls: settings.gateway.tls.as_ref().map(tls_settings),
         accepts_h2c: settings.gateway.h2c,
+        max_validated_bytes: settings.gateway.max_validated_bytes,
         ..defaults
     }
 }

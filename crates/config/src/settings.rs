@@ -65,6 +65,8 @@ pub struct Gateway {
     pub trusted_proxies: Vec<Network>,
     /// The most client connections at once.
     pub max_connections: usize,
+    /// The largest request body that is compared with the specification, in bytes.
+    pub max_validated_bytes: u64,
     /// How long calls in flight may take to end, in seconds.
     pub drain_seconds: u64,
     /// TLS towards clients.
@@ -205,6 +207,7 @@ impl Default for Gateway {
             workers: None,
             trusted_proxies: Vec::new(),
             max_connections: 20_000,
+            max_validated_bytes: 1024 * 1024,
             drain_seconds: 20,
             tls: None,
             h2c: false,
@@ -270,6 +273,10 @@ impl Settings {
         );
         require(self.gateway.workers != Some(0), "gateway.workers must be at least 1");
         require(self.gateway.max_connections > 0, "gateway.maxConnections must be at least 1");
+        require(
+            (1_024..=64 * 1024 * 1024).contains(&self.gateway.max_validated_bytes),
+            "gateway.maxValidatedBytes must be 1024 to 67108864",
+        );
         require(
             (1_024..=100 * 1024 * 1024).contains(&self.specifications.max_bytes),
             "specifications.maxBytes must be 1024 to 104857600",

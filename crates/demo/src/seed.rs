@@ -377,6 +377,7 @@ async fn deploy(
         limits: Vec::new(),
         max_body_bytes: 1024 * 1024,
         delivery: Delivery::default(),
+        validation: model::Validation::Off,
     };
     let deployment = market.deploy(&owner.provider, draft).await?;
     record.deployments.push(DemoDeployment { id: deployment.id, upstream: sample });

@@ -39,7 +39,15 @@ pub(crate) struct Answer {
 pub(crate) enum RequestBody {
     Empty,
     Whole(Bytes),
-    Streamed { body: ClientBody, watch: Rc<BodyWatch> },
+    Streamed {
+        body: ClientBody,
+        watch: Rc<BodyWatch>,
+    },
+    /// A streamed body of which a part was already taken.
+    Resumed {
+        taken: Option<Bytes>,
+        rest: Box<RequestBody>,
+    },
 }
 
 /// What becomes of a request body while it streams.
@@ -157,7 +165,7 @@ impl RequestBody {
         match self {
             Self::Empty => Some(Self::Empty),
             Self::Whole(bytes) => Some(Self::Whole(bytes.clone())),
-            Self::Streamed { .. } => None,
+            Self::Streamed { .. } | Self::Resumed { .. } => None,
         }
     }
 
@@ -167,6 +175,7 @@ impl RequestBody {
             Self::Empty => Some(0),
             Self::Whole(bytes) => Some(bytes.len() as u64),
             Self::Streamed { body, .. } => body.left(),
+            Self::Resumed { .. } => None,
         }
     }
 
@@ -175,7 +184,16 @@ impl RequestBody {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, BodyTrouble>>> {
-        let Self::Streamed { body, watch } = self else { return Poll::Ready(None) };
+        let (body, watch) = match self {
+            Self::Empty | Self::Whole(_) => return Poll::Ready(None),
+            Self::Streamed { body, watch } => (body, watch),
+            Self::Resumed { taken, rest } => {
+                return match taken.take() {
+                    Some(data) => Poll::Ready(Some(Ok(data))),
+                    None => rest.poll_data(context),
+                };
+            }
+        };
         Poll::Ready(match ready!(body.poll_data(context)) {
             None => None,
             Some(Ok(data)) => Some(watch.count(data.len()).map(|()| data)),
@@ -191,6 +209,7 @@ impl RequestBody {
         match self {
             Self::Empty | Self::Whole(_) => None,
             Self::Streamed { body, .. } => body.take_trailers(),
+            Self::Resumed { rest, .. } => rest.take_trailers(),
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::{
         limit::{self, Standing},
         present,
         route::{self, Routed},
+        validate,
     },
     table::{Agreement, Lifecycle, Table},
     worker::Worker,
@@ -43,6 +44,8 @@ struct Call {
     /// The page that calls, when it may.
     origin: Option<HeaderValue>,
     is_grpc: bool,
+    /// How much of the request did not fit, and passed nevertheless.
+    misfits: usize,
 }
 
 /// What is decided by the head of a request.
@@ -84,6 +87,7 @@ pub(crate) fn carry(
         visible: false,
         origin: None,
         is_grpc: false,
+        misfits: 0,
     };
     call.run(head, body)
 }
@@ -127,6 +131,25 @@ impl Call {
             headers::write_field(&mut fields, TE.as_str(), b"trailers");
         }
         let body = forward::take_body(&deployment, &head.method, body, &mut self.recorder).await?;
+        let body = match &deployment.validation {
+            None => body,
+            Some(validation) => {
+                let path = routed.path.get(deployment.prefix_length..).unwrap_or_default();
+                let request = validate::Request { head, path };
+                let judged = validate::validate(
+                    &worker,
+                    &deployment,
+                    validation,
+                    request,
+                    body,
+                    &mut self.recorder,
+                );
+                // Rare, and large for a future that every call carries with it.
+                let (body, misfits) = Box::pin(judged).await?;
+                self.misfits = misfits;
+                body
+            }
+        };
         let now = if matches!(body, RequestBody::Empty) { self.arrived } else { worker.now() };
         let outgoing = Outgoing::new(&deployment, routed, head, fields, body);
         let answered =
@@ -258,6 +281,9 @@ impl Call {
             for (name, value) in announcements {
                 fields.append(name.clone(), value.clone());
             }
+        }
+        if self.misfits > 0 {
+            fields.insert(validate::CADUCEUS_VALIDATION, validate::warning(self.misfits));
         }
         if self.agreement.is_some() {
             let standing = std::mem::take(&mut self.standing);

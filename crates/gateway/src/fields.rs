@@ -54,6 +54,7 @@ pub(crate) enum Name {
     AccessControlRequestMethod,
     Authorization,
     Connection,
+    ContentEncoding,
     ContentLength,
     ContentType,
     Expect,
@@ -117,6 +118,7 @@ impl Name {
                 _ => (b"x-forwarded-for", Self::XForwardedFor),
             },
             16 => match name.first().map(u8::to_ascii_lowercase) {
+                Some(b'c') => (b"content-encoding", Self::ContentEncoding),
                 Some(b'p') => (b"proxy-connection", Self::ProxyConnection),
                 _ => (b"x-forwarded-host", Self::XForwardedHost),
             },
@@ -235,6 +237,12 @@ impl Fields {
     pub(crate) fn all(&self, kind: Name) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
         let entries = if self.has(kind) { self.list.entries.as_slice() } else { &[] };
         entries.iter().filter(move |entry| entry.kind == kind).map(|entry| self.slice(entry.value))
+    }
+
+    /// The values of a field by its name.
+    pub(crate) fn named(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let matching = move |field: &Field<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
+        self.iter().filter(matching).map(|field| field.value)
     }
 
     /// The first value of a field that the gateway looks for.

@@ -16,7 +16,7 @@ use http::HeaderValue;
 use jiff::Timestamp;
 use journal::{JournalError, SealedError};
 use model::{Clock, Snapshot};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -135,6 +135,7 @@ impl Gateway {
             metrics,
             hasher: keys.credential_key.hasher(),
             connections: AtomicUsize::new(0),
+            validations: Semaphore::new(settings.workers.max(1)),
             stopping: CancellationToken::new(),
             cutting: CancellationToken::new(),
             settings,

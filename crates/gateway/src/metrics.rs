@@ -36,6 +36,7 @@ pub(crate) struct Metrics {
     upstream_failures: Family<FailureLabels, Counter>,
     target_healthy: Family<TargetLabels, Gauge>,
     certificates: Family<CertificateLabels, Gauge>,
+    misfits: Family<MisfitLabels, Counter>,
     /// Calls for which there was no route.
     pub(crate) unrouted: Counter,
     /// Requests refused for how they were framed.
@@ -62,6 +63,7 @@ pub(crate) struct DeploymentMetrics {
     requests: Family<CallLabels, Counter>,
     upstream_failures: Family<FailureLabels, Counter>,
     target_healthy: Family<TargetLabels, Gauge>,
+    misfits: Family<MisfitLabels, Counter>,
     /// For each operation, and last for calls that match none: handles by method and status class.
     by_operation: Vec<Series>,
     durations: Histogram,
@@ -121,6 +123,15 @@ struct TargetLabels {
     target: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MisfitLabels {
+    tenant: Arc<str>,
+    api: Arc<str>,
+    version: Arc<str>,
+    route: String,
+    action: &'static str,
+}
+
 impl Metrics {
     pub(crate) fn new() -> Self {
         let metrics = Self {
@@ -131,6 +142,7 @@ impl Metrics {
             upstream_failures: Family::default(),
             target_healthy: Family::default(),
             certificates: Family::default(),
+            misfits: Family::default(),
             unrouted: Counter::default(),
             malformed: Counter::default(),
             usage_lost: Counter::default(),
@@ -164,6 +176,11 @@ impl Metrics {
             "target_healthy",
             "Whether a target takes calls",
             self.target_healthy.clone(),
+        );
+        registry.register(
+            "invalid_requests",
+            "Calls that did not fit their operation",
+            self.misfits.clone(),
         );
         registry.register("unrouted_requests", "Calls without a route", self.unrouted.clone());
         registry.register(
@@ -225,6 +242,7 @@ impl Metrics {
             requests: self.requests.clone(),
             upstream_failures: self.upstream_failures.clone(),
             target_healthy: self.target_healthy.clone(),
+            misfits: self.misfits.clone(),
             by_operation: templates.chain(["other".to_owned()]).map(series).collect(),
             durations: self.durations.get_or_create_owned(&labels),
             in_flight: self.in_flight.get_or_create_owned(&labels),
@@ -267,6 +285,16 @@ impl DeploymentMetrics {
             series.counters.get_or_init(|| Box::new([const { OnceLock::new() }; SERIES]));
         let Some(slot) = counters.get(method * CLASSES.len() + class) else { return };
         slot.get_or_init(|| self.series(&series.route, method, class)).inc();
+    }
+
+    /// Counts a call that did not fit its operation.
+    pub(crate) fn count_misfit(&self, operation: Option<u16>, refused: bool) {
+        let matched = operation.and_then(|index| self.by_operation.get(usize::from(index)));
+        let Some(series) = matched.or(self.by_operation.last()) else { return };
+        let DeploymentLabels { tenant, api, version } = self.labels.clone();
+        let action = if refused { "refused" } else { "passed" };
+        let route = series.route.clone();
+        self.misfits.get_or_create(&MisfitLabels { tenant, api, version, route, action }).inc();
     }
 
     /// Counts a failed attempt to reach a target.

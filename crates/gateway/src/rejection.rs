@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{ALLOW, CONTENT_TYPE, LINK, RETRY_AFTER, WWW_AUTHENTICATE},
+    header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, LINK, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use jiff::Timestamp;
 use model::Fault;
 use serde::Serialize;
+use spec::{Findings, Malformed};
 
 use crate::connection::Offence;
 
@@ -37,6 +38,11 @@ pub(crate) enum Rejection {
     MediaTypeNotSupported,
     NotAcceptable,
     BodyIncomplete,
+    OperationNotFound,
+    MethodNotAllowed { allow: HeaderValue },
+    ContentEncodingNotSupported,
+    MalformedJson { malformed: Malformed },
+    ValidationFailed { findings: Findings },
     NoHealthyTarget { retry_after: Duration },
     UpstreamUnreachable,
     UpstreamFailed,
@@ -64,8 +70,17 @@ struct Problem<'call> {
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<&'call str>,
     code: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError<'call>>,
     request_id: &'call str,
     timestamp: String,
+}
+
+/// One thing that does not fit.
+#[derive(Serialize)]
+struct FieldError<'call> {
+    field: &'call str,
+    message: &'call str,
 }
 
 /// What the answer says about the call it answers.
@@ -91,6 +106,7 @@ impl Rejection {
             detail: self.detail(),
             instance: subject.path,
             code: kind.code,
+            errors: self.errors(),
             request_id: subject.request_id.to_str().unwrap_or_default(),
             timestamp: format!("{:.3}", subject.at),
         };
@@ -121,6 +137,15 @@ impl Rejection {
         (StatusCode::OK, headers, Bytes::new())
     }
 
+    fn errors(&self) -> Vec<FieldError<'_>> {
+        let Self::ValidationFailed { findings } = self else { return Vec::new() };
+        let mut errors = Vec::with_capacity(findings.as_slice().len());
+        for finding in findings.as_slice() {
+            errors.push(FieldError { field: &finding.field, message: &finding.message });
+        }
+        errors
+    }
+
     fn insert_headers(&self, headers: &mut HeaderMap) {
         match self {
             Self::TooManyFailures { retry_after }
@@ -138,6 +163,12 @@ impl Rejection {
             }
             Self::VersionRetired { successor: Some(successor) } => {
                 headers.insert(LINK, successor.clone());
+            }
+            Self::MethodNotAllowed { allow } => {
+                headers.insert(ALLOW, allow.clone());
+            }
+            Self::ContentEncodingNotSupported => {
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }
             Self::Framing(Offence::Method) => {
                 let methods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -196,6 +227,19 @@ impl Rejection {
             Self::MediaTypeNotSupported => "The operation does not take a body of this media type.",
             Self::NotAcceptable => "The operation answers in none of the accepted media types.",
             Self::BodyIncomplete => "The request body ended early or could not be read.",
+            Self::OperationNotFound => "The API has no operation at this path.",
+            Self::MethodNotAllowed { .. } => {
+                "The API has no operation of this method at this path."
+            }
+            Self::ContentEncodingNotSupported => {
+                "The operation's requests are validated, for which their bodies must not be compressed."
+            }
+            Self::MalformedJson { malformed: Malformed { line, column, problem } } => {
+                return format!(
+                    "The request body is not well-formed JSON at line {line}, column {column}: {problem}."
+                );
+            }
+            Self::ValidationFailed { .. } => "The request does not fit the operation.",
             Self::NoHealthyTarget { .. } => "No target of the API is healthy at the moment.",
             Self::UpstreamUnreachable => "The API could not be reached.",
             Self::UpstreamFailed => "The API did not answer in a usable way.",
@@ -205,6 +249,7 @@ impl Rejection {
         detail.to_owned()
     }
 
+    #[expect(clippy::too_many_lines, reason = "it is a table")]
     fn kind(&self) -> Kind {
         use StatusCode as S;
         let kind = |status, code, title, fault| Kind { status, code, title, fault };
@@ -264,6 +309,23 @@ impl Rejection {
             Self::NotAcceptable => client(S::NOT_ACCEPTABLE, "not_acceptable", "Not acceptable"),
             Self::BodyIncomplete => {
                 client(S::BAD_REQUEST, "malformed_request", "Malformed request")
+            }
+            Self::OperationNotFound => {
+                client(S::NOT_FOUND, "operation_not_found", "Operation not found")
+            }
+            Self::MethodNotAllowed { .. } => {
+                client(S::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
+            }
+            Self::ContentEncodingNotSupported => client(
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_content_encoding",
+                "Unsupported content encoding",
+            ),
+            Self::MalformedJson { .. } => {
+                client(S::BAD_REQUEST, "malformed_json", "Malformed JSON")
+            }
+            Self::ValidationFailed { .. } => {
+                client(S::UNPROCESSABLE_ENTITY, "validation_failed", "Validation failed")
             }
             Self::NoHealthyTarget { .. } => {
                 upstream(S::SERVICE_UNAVAILABLE, "no_healthy_target", "No healthy target")

@@ -36,6 +36,8 @@ pub struct GatewaySettings {
     pub idle_timeout: Duration,
     /// The most client connections at once, over all workers.
     pub max_connections: usize,
+    /// The largest request body that is compared with the specification, in bytes.
+    pub max_validated_bytes: u64,
     /// How long connecting to a target may take.
     pub connect_timeout: Duration,
     /// The most idle connections that a worker keeps to one target.
@@ -74,6 +76,7 @@ impl Default for GatewaySettings {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             max_connections: 20_000,
+            max_validated_bytes: 1 << 20,
             connect_timeout: Duration::from_secs(3),
             max_idle_upstream: 128,
             upstream_idle_timeout: Duration::from_secs(30),

@@ -12,6 +12,8 @@ pub(crate) mod limit;
 
 pub(crate) mod admit;
 
+pub(crate) mod validate;
+
 pub(crate) mod forward;
 
 pub(crate) mod present;

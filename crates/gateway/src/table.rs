@@ -1,6 +1,7 @@
 //! A snapshot, compiled into the tables that calls are decided by.
 
 mod operations;
+mod validation;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -13,6 +14,7 @@ use model::{
 };
 
 pub(crate) use operations::{Operation, Operations};
+pub(crate) use validation::{ReadRules, Validation};
 
 use crate::{
     balance::{Endpoints, Upstream},
@@ -74,6 +76,7 @@ pub(crate) struct Deployment {
     pub(crate) protocols: Protocols,
     pub(crate) limits: Limits,
     pub(crate) operations: Operations,
+    pub(crate) validation: Option<Validation>,
     pub(crate) upstream: Upstream,
     pub(crate) metrics: Arc<DeploymentMetrics>,
 }
@@ -300,6 +303,10 @@ impl Deployment {
             protocols: entry.delivery.protocols,
             limits: Limits::compile(&entry.limits, entry.id.bits(), None),
             operations: Operations::compile(&entry.operations),
+            validation: Validation::compile(
+                entry,
+                previous.and_then(|before| before.validation.as_ref()),
+            ),
             upstream,
             metrics,
         })

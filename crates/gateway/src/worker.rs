@@ -21,6 +21,7 @@ use model::Clock;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
     /// What clients over TLS are told about insisting on it (RFC 6797).
     pub(crate) hsts: Option<HeaderValue>,
+    /// How many large bodies may be validated at once, beside the event loops.
+    pub(crate) validations: Semaphore,
     /// Cancelled when no more connections are to be accepted.
     pub(crate) stopping: CancellationToken,
     /// Cancelled when calls still in flight are to be cut off.

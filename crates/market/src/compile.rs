@@ -1,12 +1,15 @@
 //! Compiling the snapshot that the gateway decides by.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use model::{
     AgreementEntry, Api, ApiId, ApiLifecycle, ApiVersion, Audience, Deployment, DeploymentEntry,
-    OperationEntry, Plan, PlanId, Quota, SubscriptionId, Tenant, TenantId, VersionId,
-    VersionStatus, Visibility,
+    OperationEntry, Plan, PlanId, Quota, SubscriptionId, Tenant, TenantId, Validation,
+    ValidationEntry, VersionId, VersionStatus, Visibility,
 };
 use model::{QuotaPeriod, Snapshot};
 use store::{Tx, Viewer};
@@ -39,10 +42,16 @@ impl Market {
         let mut sources = Sources::default();
         let mut deployments = Vec::new();
         for deployment in store::deployment::list_for_gateway(&mut tx).await? {
+            let validation = deployment.validation;
             let entry =
                 compile_deployment(&mut tx, &mut sources, deployment, &self.settings.gateway_url);
-            deployments.extend(entry.await?);
+            let Some(mut entry) = entry.await? else { continue };
+            entry.validation = self.validation_entry(&mut tx, &sources, &entry, validation).await?;
+            deployments.push(entry);
         }
+        self.rules.retain(|version| {
+            deployments.iter().any(|entry| entry.validation.is_some() && entry.version == version)
+        });
         let used = quota_use(&mut tx, now).await?;
         let mut agreements = Vec::new();
         for subscription in store::subscription::list_active(&mut tx, now).await? {
@@ -59,6 +68,36 @@ impl Market {
         }
         let credentials = store::credential::list_for_gateway(&mut tx, now).await?;
         Ok(Snapshot { number, compiled_at: now, deployments, agreements, credentials })
+    }
+}
+
+impl Market {
+    /// What the requests of a deployment are compared with, compiled only where they are.
+    async fn validation_entry(
+        &self,
+        tx: &mut Tx,
+        sources: &Sources,
+        entry: &DeploymentEntry,
+        validation: Validation,
+    ) -> Result<Option<ValidationEntry>, MarketError> {
+        let version = sources.versions.get(&entry.version).and_then(Option::as_ref);
+        let (Some(version), Validation::Warn | Validation::Enforce) = (version, validation) else {
+            return Ok(None);
+        };
+        let rules = match self.request_rules(tx, version).await {
+            Ok(rules) => rules,
+            Err(error @ MarketError::Internal(..)) => {
+                // Others must not wait for it; the gateway refuses its calls, or lets them pass where it only warns.
+                tracing::error!(
+                    version.id = %version.id,
+                    error = &error as &dyn std::error::Error,
+                    "requests of a version cannot be validated"
+                );
+                Arc::from("")
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Some(ValidationEntry { enforced: validation == Validation::Enforce, rules }))
     }
 }
 
@@ -115,6 +154,7 @@ async fn compile_deployment(
         max_body_bytes: deployment.max_body_bytes,
         delivery: deployment.delivery,
         operations,
+        validation: None,
     }))
 }
 

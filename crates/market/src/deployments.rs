@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use authz::Action;
 use model::{
     AddressPolicy, ApiId, Balance, Cors, Delivery, Deployment, DeploymentId, EventKind,
-    HealthCheck, Limit, Route, Target, Upstream, UpstreamUrl, VersionStatus,
+    HealthCheck, Limit, Route, Target, Upstream, UpstreamUrl, Validation, VersionStatus,
 };
 use serde_json::json;
 use store::{Page, PageOf};
@@ -36,6 +36,8 @@ pub struct DeploymentDraft {
     pub max_body_bytes: u64,
     /// How calls are carried between clients and targets.
     pub delivery: Delivery,
+    /// Whether requests are compared with the specification.
+    pub validation: Validation,
 }
 
 /// A pool as it is asked for.
@@ -110,6 +112,7 @@ impl DeploymentDraft {
             limits: deployment.limits.into_iter().map(LimitDraft::from).collect(),
             max_body_bytes: deployment.max_body_bytes,
             delivery: deployment.delivery,
+            validation: deployment.validation,
         }
     }
 }
@@ -160,6 +163,7 @@ impl Market {
             limits: checked.limits,
             max_body_bytes: checked.max_body_bytes,
             delivery: checked.delivery,
+            validation: draft.validation,
             created_at: now,
             updated_at: now,
             revision: 1,
@@ -212,6 +216,7 @@ impl Market {
             limits: checked.limits,
             max_body_bytes: checked.max_body_bytes,
             delivery: checked.delivery,
+            validation: draft.validation,
             updated_at: self.clock.now(),
             revision: before.revision + 1,
             ..before
@@ -425,6 +430,7 @@ fn details(deployment: &Deployment) -> serde_json::Value {
         "version": deployment.version,
         "host": deployment.route.host(),
         "pathPrefix": deployment.route.path_prefix(),
+        "validation": deployment.validation,
         "targets": deployment.upstream.targets.iter().map(|target| target.url.to_string()).collect::<Vec<_>>(),
     })
 }

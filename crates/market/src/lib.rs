@@ -20,6 +20,7 @@ mod limits;
 mod passwords;
 mod people;
 mod plans;
+mod request_rules;
 mod secrets;
 mod sessions;
 mod settings;
@@ -96,6 +97,7 @@ pub struct Market {
     secrets: Secrets,
     settings: MarketSettings,
     keyring: tokens::Keyring,
+    rules: request_rules::RulesCache,
     hashing: Semaphore,
     attempts: Attempts,
     /// Counts commits, so that none is missed by a job that is busy.
@@ -120,6 +122,7 @@ impl Market {
             secrets,
             settings,
             keyring: tokens::Keyring::default(),
+            rules: request_rules::RulesCache::default(),
             hashing: Semaphore::new(passwords::AT_ONCE),
             attempts: Attempts::default(),
             committed: watch::Sender::new(0),

@@ -210,7 +210,7 @@ impl Market {
         Ok(content)
     }
 
-    fn spec_limits(&self) -> spec::Limits {
+    pub(crate) fn spec_limits(&self) -> spec::Limits {
         spec::Limits {
             document_bytes: self.settings.specification_max_bytes,
             ..spec::Limits::default()

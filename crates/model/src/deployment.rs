@@ -1,6 +1,6 @@
 //! Deployments: where a version runs and how its calls reach it.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -28,12 +28,64 @@ pub struct Deployment {
     pub max_body_bytes: u64,
     /// How calls are carried between clients and targets.
     pub delivery: Delivery,
+    /// Whether requests are compared with the specification.
+    pub validation: Validation,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
     /// Counts changes.
     pub revision: i64,
+}
+
+/// Whether requests are compared with the specification, and what happens to those that do not fit.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Validation {
+    /// They are not compared.
+    #[default]
+    Off,
+    /// They pass, and are counted and told so.
+    Warn,
+    /// They are refused.
+    Enforce,
+}
+
+/// A word that is none of the ways of validation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("validation is off, warn or enforce")]
+pub struct UnknownValidation;
+
+impl Validation {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Warn => "warn",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+impl fmt::Display for Validation {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Validation {
+    type Err = UnknownValidation;
+
+    fn from_str(text: &str) -> Result<Self, UnknownValidation> {
+        match text {
+            "off" => Ok(Self::Off),
+            "warn" => Ok(Self::Warn),
+            "enforce" => Ok(Self::Enforce),
+            _ => Err(UnknownValidation),
+        }
+    }
 }
 
 /// Under which addresses a deployment is called.

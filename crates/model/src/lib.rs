@@ -38,8 +38,8 @@ pub use credential::{
 };
 pub use delivery::{Cors, Delivery, InvalidCors, Protocols};
 pub use deployment::{
-    Balance, Deployment, HealthCheck, InvalidDeployment, Route, Target, Upstream, UpstreamUrl,
-    UpstreamUrlError,
+    Balance, Deployment, HealthCheck, InvalidDeployment, Route, Target, UnknownValidation,
+    Upstream, UpstreamUrl, UpstreamUrlError, Validation,
 };
 pub use event::{Event, EventKind};
 pub use id::{
@@ -53,7 +53,7 @@ pub use role::{Role, Roles};
 pub use sketch::LatencySketch;
 pub use snapshot::{
     AgreementEntry, ApiLifecycle, Audience, CredentialEntry, DeploymentEntry, OperationEntry,
-    Snapshot,
+    Snapshot, ValidationEntry,
 };
 pub use subscription::{Subscription, SubscriptionStatus};
 pub use tenant::{Category, Tenant};

@@ -3,6 +3,8 @@
 //! It is complete in itself: whoever holds one can serve calls without a database. It holds no secret; keys are
 //! recognised by their keyed hash.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +63,18 @@ pub struct DeploymentEntry {
     pub delivery: Delivery,
     /// The operations of its specification; [`crate::UsageRecord::operation`] is an index into it.
     pub operations: Vec<OperationEntry>,
+    /// What requests are compared with; absent when they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<ValidationEntry>,
+}
+
+/// What the requests of a deployment are compared with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidationEntry {
+    /// Whether requests that do not fit are refused; otherwise they pass, and are counted and told so.
+    pub enforced: bool,
+    /// The request rules compiled out of the version's specification, as JSON. Deployments of one version share them.
+    pub rules: Arc<str>,
 }
 
 /// Who may know that a deployment exists.

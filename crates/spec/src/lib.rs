@@ -12,6 +12,7 @@ mod openapi;
 mod path;
 mod read;
 mod report;
+mod request;
 mod summary;
 mod write;
 
@@ -23,6 +24,10 @@ pub use issue::{Issue, Severity};
 pub use limits::Limits;
 pub use read::Syntax;
 pub use report::{Report, convert, validate};
+pub use request::{
+    BodyCheck, BodyNeed, Effort, Finding, Findings, Malformed, OperationNumber, RequestHead,
+    RequestRules,
+};
 pub use summary::{
     OperationSummary, ParameterSummary, SecuritySchemeSummary, ServerSummary, Summary,
 };

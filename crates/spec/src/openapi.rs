@@ -15,5 +15,5 @@ mod text;
 
 pub(crate) use check::check;
 pub(crate) use paths::METHODS;
-pub(crate) use references::follow_reference;
+pub(crate) use references::{Identified, child, follow_reference, percent_decode, pointer_tokens};
 pub(crate) use shape::Version;

@@ -12,8 +12,8 @@ use crate::{
 pub async fn insert(tx: &mut Tx, deployment: &Deployment) -> Result<(), StoreError> {
     const SQL: &str = "
         INSERT INTO deployment (id, api_id, version_id, tenant_id, host, path_prefix, strip_prefix, upstream, limits,
-                                max_body_bytes, created_at, updated_at, revision, delivery)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+                                max_body_bytes, created_at, updated_at, revision, delivery, validation)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
     tx.statement("deployment::insert", SQL)
         .bind_text(deployment.id)
         .bind_text(deployment.api)
@@ -29,6 +29,7 @@ pub async fn insert(tx: &mut Tx, deployment: &Deployment) -> Result<(), StoreErr
         .bind(deployment.updated_at.as_microsecond())
         .bind(deployment.revision)
         .bind(to_json("deployment::insert", &deployment.delivery)?)
+        .bind_text(deployment.validation)
         .execute()
         .await?;
     Ok(())
@@ -39,7 +40,7 @@ pub async fn update(tx: &mut Tx, deployment: &Deployment) -> Result<(), StoreErr
     const SQL: &str = "
         UPDATE deployment
         SET version_id = $1, host = $2, path_prefix = $3, strip_prefix = $4, upstream = $5, limits = $6,
-            max_body_bytes = $7, updated_at = $8, revision = $9, delivery = $12
+            max_body_bytes = $7, updated_at = $8, revision = $9, delivery = $12, validation = $13
         WHERE id = $10 AND tenant_id = $11 AND revision = $9 - 1";
     tx.statement("deployment::update", SQL)
         .bind_text(deployment.version)
@@ -54,6 +55,7 @@ pub async fn update(tx: &mut Tx, deployment: &Deployment) -> Result<(), StoreErr
         .bind_text(deployment.id)
         .bind_text(deployment.tenant)
         .bind(to_json("deployment::update", &deployment.delivery)?)
+        .bind_text(deployment.validation)
         .execute_current()
         .await
 }
@@ -141,6 +143,7 @@ fn read(row: &AnyRow) -> Result<Deployment, StoreError> {
         limits: columns.json("limits")?,
         max_body_bytes: columns.count("max_body_bytes")?,
         delivery: columns.json("delivery")?,
+        validation: columns.parsed("validation")?,
         created_at: columns.time("created_at")?,
         updated_at: columns.time("updated_at")?,
         revision: columns.get("revision")?,

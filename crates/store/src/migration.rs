@@ -5,6 +5,7 @@ use crate::{Database, StoreError};
 const STEPS: &[(i64, &str)] = &[
     (1, include_str!("../migrations/0001_spine.sql")),
     (2, include_str!("../migrations/0002_delivery.sql")),
+    (3, include_str!("../migrations/0003_validation.sql")),
 ];
 
 /// Runs the steps that the database has not seen, all in one transaction.

@@ -3,7 +3,7 @@
 use authz::Action;
 use jiff::Timestamp;
 use market::{DeploymentDraft, HealthCheckDraft, Kind, TargetDraft, UpstreamDraft};
-use model::{ApiId, Balance, Deployment, DeploymentId};
+use model::{ApiId, Balance, Deployment, DeploymentId, Validation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,10 @@ struct DeploymentBody {
     compress: bool,
     #[serde(default)]
     protocols: ProtocolsBody,
+    /// Whether requests are compared with the specification: `enforce` refuses those that do not fit, `warn` lets them
+    /// through, counts them and tells the caller; `off` when absent.
+    #[serde(default)]
+    validation: Validation,
 }
 
 /// Under which addresses it is called.
@@ -204,6 +208,7 @@ impl From<DeploymentBody> for DeploymentDraft {
             limits: body.limits.into_iter().map(Into::into).collect(),
             max_body_bytes: body.max_body_bytes,
             delivery: delivery(body.cors, body.compress, &body.protocols),
+            validation: body.validation,
         }
     }
 }
@@ -241,6 +246,7 @@ impl From<DeploymentDraft> for DeploymentBody {
             cors: draft.delivery.cors.map(Into::into),
             compress: draft.delivery.compress,
             protocols: draft.delivery.protocols.into(),
+            validation: draft.validation,
         }
     }
 }

@@ -5,6 +5,7 @@
 mod calls;
 mod path;
 mod rights;
+mod validation;
 
 use std::time::Duration;
 

@@ -410,7 +410,9 @@ impl Sending {
         (self.data, self.body) = match body {
             RequestBody::Empty => (Bytes::new(), None),
             RequestBody::Whole(bytes) => (bytes, None),
-            RequestBody::Streamed { .. } => (Bytes::new(), Some(body)),
+            RequestBody::Streamed { .. } | RequestBody::Resumed { .. } => {
+                (Bytes::new(), Some(body))
+            }
         };
     }
 

@@ -78,7 +78,8 @@ impl Outgoing {
 
     /// Whether the call may be made twice.
     fn is_repeatable(&self) -> bool {
-        self.method.is_idempotent() && !matches!(self.body, RequestBody::Streamed { .. })
+        let is_kept = matches!(self.body, RequestBody::Empty | RequestBody::Whole(_));
+        self.method.is_idempotent() && is_kept
     }
 
     /// Begins to send it to a target. The body is handed over.
@@ -156,7 +157,8 @@ async fn whole(mut client: ClientBody, watch: &BodyWatch) -> Result<Bytes, BodyT
     Ok(bytes.freeze())
 }
 
-fn refuse(trouble: BodyTrouble, deployment: &Deployment) -> Rejection {
+/// What a client is told whose body did not arrive whole.
+pub(crate) fn refuse(trouble: BodyTrouble, deployment: &Deployment) -> Rejection {
     match trouble {
         BodyTrouble::TooLarge => Rejection::BodyTooLarge { max_bytes: deployment.max_body_bytes },
         BodyTrouble::Incomplete => Rejection::BodyIncomplete,

@@ -60,6 +60,15 @@ impl Operations {
         self.root.find(method, path.strip_prefix('/').unwrap_or(path))
     }
 
+    /// The methods of all operations whose template `path` matches.
+    pub(crate) fn methods(&self, path: &str) -> Vec<Method> {
+        let mut methods = Vec::new();
+        self.root.collect_methods(path.strip_prefix('/').unwrap_or(path), &mut methods);
+        methods.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        methods.dedup();
+        methods
+    }
+
     pub(crate) fn get(&self, index: u16) -> Option<&Operation> {
         self.operations.get(usize::from(index))
     }
@@ -91,6 +100,21 @@ impl Node {
                     }
                 };
                 child_at(&mut self.literals, at)
+            }
+        }
+    }
+
+    fn collect_methods(&self, path: &str, methods: &mut Vec<Method>) {
+        let (segment, rest) = match path.split_once('/') {
+            Some((segment, rest)) => (segment, Some(rest)),
+            None => (path, None),
+        };
+        let literal = self.literals.iter().filter(|(known, _)| **known == *segment);
+        let patterns = self.patterns.iter().filter(|(pattern, _)| pattern.matches(segment));
+        for node in literal.map(|(_, node)| node).chain(patterns.map(|(_, node)| node)) {
+            match rest {
+                Some(rest) => node.collect_methods(rest, methods),
+                None => methods.extend(node.methods.iter().map(|(method, _)| method.clone())),
             }
         }
     }

@@ -29,6 +29,7 @@ fn entry(number: u128, host: Option<&str>, prefix: &str) -> DeploymentEntry {
         max_body_bytes: 1_000,
         delivery: model::Delivery::default(),
         operations: Vec::new(),
+        validation: None,
     }
 }
 

@@ -14,3 +14,4 @@ mod restart;
 mod support;
 mod tls;
 mod upstream;
+mod validation;

@@ -74,6 +74,7 @@ pub(crate) fn deployment(targets: &[SocketAddr]) -> DeploymentEntry {
         max_body_bytes: 100_000,
         delivery: model::Delivery::default(),
         operations: Vec::new(),
+        validation: None,
     }
 }
 

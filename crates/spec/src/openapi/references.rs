@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 
 use crate::{
     node::Node,
@@ -36,11 +36,13 @@ pub(super) enum Place {
 
 /// The schemas of a document that have names of their own.
 #[derive(Debug, Default)]
-pub(super) struct Identified<'t> {
+pub(crate) struct Identified<'t> {
     /// By `$id`, as it is written.
-    ids: AHashMap<&'t str, Node<'t>>,
+    pub(crate) ids: AHashMap<&'t str, Node<'t>>,
     /// By `$anchor` and `$dynamicAnchor`.
-    anchors: AHashMap<&'t str, Node<'t>>,
+    pub(crate) anchors: AHashMap<&'t str, Node<'t>>,
+    /// Names that several schemas have.
+    pub(crate) ambiguous: AHashSet<&'t str>,
 }
 
 /// Longest chain of references that is followed.
@@ -218,14 +220,17 @@ impl<'t> Checker<'t> {
 }
 
 impl<'t> Identified<'t> {
-    fn collect(&mut self, node: Node<'t>) {
+    pub(crate) fn collect(&mut self, node: Node<'t>) {
         for member in node.members() {
             match (member.key, member.value.as_str()) {
                 ("$id", Some(id)) => {
                     self.ids.entry(id.trim_end_matches('#')).or_insert(node);
                 }
                 ("$anchor" | "$dynamicAnchor", Some(anchor)) => {
-                    self.anchors.entry(anchor).or_insert(node);
+                    let known = self.anchors.entry(anchor).or_insert(node);
+                    if known.id() != node.id() {
+                        self.ambiguous.insert(anchor);
+                    }
                 }
                 _ => {}
             }
@@ -237,7 +242,7 @@ impl<'t> Identified<'t> {
     }
 }
 
-fn child<'t>(node: Node<'t>, token: &str) -> Option<Node<'t>> {
+pub(crate) fn child<'t>(node: Node<'t>, token: &str) -> Option<Node<'t>> {
     if node.is_object() {
         return node.get(token);
     }
@@ -249,7 +254,7 @@ fn child<'t>(node: Node<'t>, token: &str) -> Option<Node<'t>> {
     node.items().nth(token.parse().ok()?)
 }
 
-fn pointer_tokens(pointer: &str) -> Option<impl Iterator<Item = Cow<'_, str>>> {
+pub(crate) fn pointer_tokens(pointer: &str) -> Option<impl Iterator<Item = Cow<'_, str>>> {
     if !pointer.is_empty() && !pointer.starts_with('/') {
         return None;
     }
@@ -262,7 +267,7 @@ fn pointer_tokens(pointer: &str) -> Option<impl Iterator<Item = Cow<'_, str>>> {
     }))
 }
 
-pub(super) fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text));
     }

@@ -12,6 +12,7 @@ use crate::{
         text::is_component_name,
     },
     path::Path,
+    request::is_enforceable,
 };
 
 const TYPES: [&str; 7] = ["string", "object", "array", "integer", "number", "boolean", "null"];
@@ -115,6 +116,15 @@ impl<'t> Checker<'t> {
                     format!("\"{low}\" is above \"{high}\", so that nothing matches")
                 });
             }
+        }
+        if let Some(pattern) = node.get("pattern")
+            && pattern.as_str().is_some_and(|text| !is_enforceable(text))
+        {
+            self.warning("pattern-not-enforced", pattern.start(), &path.key("pattern"), || {
+                "requests are not compared with this pattern: it is not a regular expression of ECMA-262, uses \
+                 look-around or back-references, or is too large"
+                    .to_owned()
+            });
         }
         let is_true = |name| node.get(name).and_then(Node::as_bool) == Some(true);
         if is_true("readOnly") && is_true("writeOnly") {

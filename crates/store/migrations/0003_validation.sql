@@ -1,0 +1,2 @@
+-- Whether requests are compared with the specification: off, warn or enforce.
+ALTER TABLE deployment ADD COLUMN validation TEXT NOT NULL DEFAULT 'off';
