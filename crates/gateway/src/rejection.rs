@@ -227,6 +227,10 @@ impl Rejection {
         detail.to_owned()
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one table of all rejections, a line or two for each"
+    )]
     fn kind(&self) -> Kind {
         use StatusCode as S;
         let kind = |status, code, title, fault| Kind { status, code, title, fault };
