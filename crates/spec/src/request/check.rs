@@ -35,6 +35,9 @@ pub(super) struct Checker<'r> {
     unknown: usize,
 }
 
+/// Whether a number that compares so with a bound keeps it.
+type Holds = fn(Ordering) -> bool;
+
 /// Where findings go; none while only asking whether a branch fits.
 type Sink<'f> = Option<&'f mut Findings>;
 
@@ -668,7 +671,7 @@ fn length_fits(rules: &TextRules, text: &str) -> bool {
 }
 
 fn numbers(rules: &NumberRules, text: &str, place: &Place<'_>, mut out: Sink<'_>) -> bool {
-    let bounds: [(&Option<Bound>, fn(Ordering) -> bool, &str); 4] = [
+    let bounds: [(&Option<Bound>, Holds, &str); 4] = [
         (&rules.min, Ordering::is_ge, "must be at least"),
         (&rules.above, Ordering::is_gt, "must be more than"),
         (&rules.max, Ordering::is_le, "must be at most"),

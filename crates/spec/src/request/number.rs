@@ -159,7 +159,7 @@ impl Divisor {
         let rest = number
             .digits()
             .fold(0, |rest: u128, digit| (rest * 10 + u128::from(digit - b'0')) % modulus);
-        rest * power_of_ten(zeros, modulus) % modulus == 0
+        (rest * power_of_ten(zeros, modulus)).is_multiple_of(modulus)
     }
 }
 
