@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use model::Fault;
@@ -26,6 +27,8 @@ pub(crate) struct BodyWatch {
     pub(crate) bytes: Cell<u64>,
     max_bytes: u64,
     pub(crate) trouble: Cell<Option<BodyTrouble>>,
+    /// What came after the body, once it has ended.
+    pub(crate) trailers: Cell<Option<Box<HeaderMap>>>,
 }
 
 /// Why a request body did not arrive whole.
@@ -58,7 +61,12 @@ pub(crate) struct BrokenOff;
 
 impl BodyWatch {
     pub(crate) fn new(max_bytes: u64) -> Rc<Self> {
-        Rc::new(Self { bytes: Cell::new(0), max_bytes, trouble: Cell::new(None) })
+        Rc::new(Self {
+            bytes: Cell::new(0),
+            max_bytes,
+            trouble: Cell::new(None),
+            trailers: Cell::new(None),
+        })
     }
 
     /// Counts bytes that arrived; fails when there are too many.
@@ -93,6 +101,14 @@ impl RequestBody {
         }
     }
 
+    /// What the client sent after the body, once that has ended.
+    pub(crate) fn take_trailers(&self) -> Option<HeaderMap> {
+        match self {
+            Self::Empty | Self::Whole(_) => None,
+            Self::Streamed { watch, .. } => watch.trailers.take().map(|trailers| *trailers),
+        }
+    }
+
     /// The next data from the client; there is none left of a body that is kept whole.
     pub(crate) fn poll_data(
         &mut self,
@@ -108,8 +124,10 @@ impl RequestBody {
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => Some(watch.count(data.len()).map(|()| data)),
-                    // Trailers are meant for the next hop alone.
-                    Err(_trailers) => continue,
+                    Err(frame) => {
+                        watch.trailers.set(frame.into_trailers().ok().map(Box::new));
+                        continue;
+                    }
                 },
             });
         }

@@ -104,9 +104,16 @@ impl Call {
             &self.request_id,
             &mut worker.random.borrow_mut(),
         );
+        let key = self.recorder.caller.and_then(|caller| {
+            let trusted = &worker.shared.settings.trusted_proxies;
+            deployment.upstream.key(&parts.headers, caller.application, || {
+                headers::client_address(&parts.headers, self.connection.peer, trusted)
+            })
+        });
         let body = forward::take_body(&deployment, &parts.method, body, &mut self.recorder).await?;
         let now = if matches!(body, RequestBody::Empty) { self.arrived } else { worker.now() };
-        let outgoing = Outgoing::new(&deployment, routed, parts.method, &parts.uri, fields, body);
+        let outgoing = Outgoing::new(&deployment, routed, parts.method, &parts.uri, fields, body)
+            .with_key(key);
         let answered =
             forward::forward(&worker, &deployment, outgoing, &mut self.recorder, now, deadline)
                 .await?;

@@ -16,6 +16,7 @@ mod id;
 mod lifecycle;
 mod limit;
 mod plan;
+mod resilience;
 mod role;
 mod sketch;
 mod snapshot;
@@ -36,8 +37,8 @@ pub use credential::{
     ApiKey, ApiKeyError, Credential, CredentialDigest, CredentialKind, CredentialStatus,
 };
 pub use deployment::{
-    Balance, Deployment, HealthCheck, InvalidDeployment, Route, Target, Upstream, UpstreamUrl,
-    UpstreamUrlError,
+    Balance, CheckKind, Deployment, HashOn, HealthCheck, InvalidDeployment, Protocol, Route,
+    Target, Upstream, UpstreamTls, UpstreamUrl, UpstreamUrlError,
 };
 pub use event::{Event, EventKind};
 pub use id::{
@@ -47,6 +48,7 @@ pub use id::{
 pub use lifecycle::{Transition, TransitionError, VersionStatus};
 pub use limit::{Limit, LimitAmount, LimitScope};
 pub use plan::{Approval, Plan, Quota, QuotaPeriod};
+pub use resilience::{Breaker, Ejection, InvalidSeconds, Resilience, RetryBudget, Seconds};
 pub use role::{Role, Roles};
 pub use sketch::LatencySketch;
 pub use snapshot::{

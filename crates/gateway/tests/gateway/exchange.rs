@@ -121,7 +121,7 @@ fn bodies_arrive_as_they_were_sent() {
     let target = raw_target(move |mut stream| {
         let mut bytes = Vec::new();
         let mut part = [0; 1_024];
-        while !bytes.ends_with(b"end") && !bytes.ends_with(b"0\r\n\r\n") {
+        while !bytes.ends_with(b"end") && !bytes.ends_with(b"x-trailer: 1\r\n\r\n") {
             match stream.read(&mut part) {
                 Ok(read) if read > 0 => bytes.extend_from_slice(&part[..read]),
                 _ => return,
@@ -145,7 +145,7 @@ fn bodies_arrive_as_they_were_sent() {
     }
     let mut client = gateway.client();
     client.send(head("POST", "Transfer-Encoding: chunked\r\n"));
-    for chunk in ["4\r\nthe \r\n", "4;x=y\r\nlast\r\n", "0\r\nX-Trailer: 1\r\n\r\n"] {
+    for chunk in ["4\r\nthe \r\n", "4;x=y\r\nlast\r\n", "0\r\nHost: b\r\nX-Trailer: 1\r\n\r\n"] {
         client.send(chunk);
         thread::sleep(Duration::from_millis(20));
     }
@@ -153,7 +153,8 @@ fn bodies_arrive_as_they_were_sent() {
     let seen = requests.recv().unwrap();
     let (head, body) = seen.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("\r\ntransfer-encoding: chunked") && !head.contains("content-length"));
-    assert_eq!(body, "4\r\nthe \r\n4\r\nlast\r\n0\r\n\r\n");
+    // What may not stand after a body is dropped.
+    assert_eq!(body, "4\r\nthe \r\n4\r\nlast\r\n0\r\nx-trailer: 1\r\n\r\n");
 }
 
 #[test]

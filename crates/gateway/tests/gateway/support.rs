@@ -66,9 +66,13 @@ pub(crate) fn deployment(targets: &[SocketAddr]) -> DeploymentEntry {
         upstream: Upstream {
             targets: (0..).zip(targets).map(target).collect(),
             balance: Balance::RoundRobin,
+            hash_on: None,
+            protocol: model::Protocol::Auto,
+            tls: model::UpstreamTls::default(),
             health_check: None,
             timeout_ms: 5_000,
             retries: 1,
+            resilience: model::Resilience::default(),
         },
         limits: Vec::new(),
         max_body_bytes: 100_000,
