@@ -4,10 +4,12 @@
 
 mod balance;
 mod exchange;
+mod faults;
 mod framing;
 mod headers;
 mod identity;
 mod limits;
 mod restart;
 mod support;
+mod tls_upstream;
 mod upstream;
