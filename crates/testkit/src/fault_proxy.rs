@@ -104,6 +104,12 @@ impl FaultProxy {
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Ordering::SeqCst)
     }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        let open = self.shared.open.lock().unwrap();
+        open.iter().filter(|connection| connection.strong_count() > 0).count()
+    }
 }
 
 impl Drop for FaultProxy {

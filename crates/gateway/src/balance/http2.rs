@@ -6,7 +6,7 @@
 
 use std::{
     cell::Cell,
-    future::{Future as _, pending},
+    future::{Future as _, pending, poll_fn},
     net::SocketAddr,
     pin::Pin,
     rc::Rc,
@@ -42,8 +42,8 @@ use crate::{body::RequestBody, headers};
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 2 << 20;
 const HEAD_MAX: u32 = 128 << 10;
-/// The most streams before the target has said how many it takes.
-const FIRST_STREAMS: usize = 100;
+/// Stands for the most streams while the target has not said how many it takes; nobody says just this.
+const UNSAID: usize = 987_654_321;
 /// A connection with calls on it is asked this often whether anybody is there, and given up after the patience.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_PATIENCE: Duration = Duration::from_secs(10);
@@ -111,14 +111,22 @@ impl Link {
         now: u64,
     ) -> Result<Rc<Self>, h2::Error> {
         let (secure, peer) = (matches!(stream, UpstreamStream::Tls(_)), stream.peer().ok());
-        let (sender, connection) = Builder::new()
+        let (sender, mut connection) = Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .initial_max_send_streams(FIRST_STREAMS)
+            .initial_max_send_streams(UNSAID)
             .max_header_list_size(HEAD_MAX)
             .handshake(stream)
             .await?;
+        // Calls that begin before the target has said how many it takes might all be refused.
+        poll_fn(|context| match Pin::new(&mut connection).poll(context) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) => Poll::Ready(Err(Reason::NO_ERROR.into())),
+            Poll::Pending if sender.current_max_send_streams() == UNSAID => Poll::Pending,
+            Poll::Pending => Poll::Ready(Ok(())),
+        })
+        .await?;
         let health = Rc::new(Health {
             usable: Cell::new(true),
             active: Cell::new(0),
@@ -135,17 +143,23 @@ impl Link {
         if full || !self.health.usable.get() { None } else { Some(Http2::new(self)) }
     }
 
+    /// A place for a call that waits until the target takes it.
+    pub(super) fn place_in_line(self: &Rc<Self>) -> Http2 {
+        Http2::new(self)
+    }
+
     pub(super) fn is_usable(&self) -> bool {
         self.health.usable.get()
     }
 
-    pub(super) fn is_busy(&self) -> bool {
-        self.health.active.get() > 0
+    /// How many calls are on it.
+    pub(super) fn calls(&self) -> usize {
+        self.health.active.get()
     }
 
     /// Whether it has carried no call since `then`; `now` is remembered while it does.
     pub(super) fn is_idle_since(&self, then: u64, now: u64) -> bool {
-        if self.is_busy() {
+        if self.calls() > 0 {
             self.health.since.set(now);
         }
         self.health.since.get() <= then

@@ -104,6 +104,17 @@ impl Pool {
         Some(Box::new(UpstreamConnection::Http2(seat)))
     }
 
+    /// A place on the least busy of as many connections as there may be; the call waits there for its turn.
+    fn place_in_line(&self, endpoint: u64) -> Option<Box<UpstreamConnection>> {
+        let links = self.links.borrow();
+        let usable = || links.get(&endpoint).into_iter().flatten().filter(|link| link.is_usable());
+        if usable().count() < LINKS_MAX {
+            return None;
+        }
+        let link = usable().min_by_key(|link| link.calls())?;
+        Some(Box::new(UpstreamConnection::Http2(link.place_in_line())))
+    }
+
     /// Keeps a connection whose call has ended.
     pub(crate) fn put(&self, mut connection: Box<UpstreamConnection>, now: u64) {
         let UpstreamConnection::Http1(http1) = connection.as_mut() else { return };
@@ -133,7 +144,8 @@ impl Pool {
             Some(gate) => {
                 let entered = timeout_at(end, gate.lock()).await;
                 let entered = entered.map_err(|_late| ConnectError::Unreachable)?;
-                if let Some(seat) = self.seat(&target.endpoint) {
+                let seat = self.seat(&target.endpoint).or_else(|| self.place_in_line(number));
+                if let Some(seat) = seat {
                     return Ok(seat);
                 }
                 Some(entered)
