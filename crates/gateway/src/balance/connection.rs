@@ -108,7 +108,10 @@ impl UpstreamConnection {
     }
 
     /// The fields that came after the body, once it has ended; what must not stand there is dropped.
-    #[expect(dead_code, reason = "for the codec towards clients, which passes them on")]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the codec towards clients, which passes them on")
+    )]
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         match self {
             Self::Http1(connection) => connection.take_trailers(),
@@ -117,7 +120,10 @@ impl UpstreamConnection {
     }
 
     /// The stream after an answer of 101, and what was read of it already; none where no protocol is switched.
-    #[expect(dead_code, reason = "for the codec towards clients, which joins the two streams")]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the codec towards clients, which joins the two streams")
+    )]
     pub(crate) fn into_upgraded(self: Box<Self>) -> Option<(UpstreamStream, Bytes)> {
         match *self {
             Self::Http1(connection) => Some(connection.into_upgraded()),
@@ -150,3 +156,6 @@ impl UpstreamConnection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
