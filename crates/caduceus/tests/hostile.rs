@@ -267,6 +267,10 @@ testkit::on_both_databases! {
         let api_with = |changes: Value| Tenant::api_draft("Other", &changes);
         let target = ["http://127.0.0.1:9".to_owned()];
         let deployment = |changes: Value| Tenant::deployment_draft(&api, "/x", &target, &changes);
+        let pool = |mut changes: Value| {
+            changes["targets"] = json!([{ "url": target[0] }]);
+            deployment(json!({ "upstream": changes }))
+        };
         let route = |prefix: &str| json!({ "route": { "pathPrefix": prefix } });
         let limit = |limit: Value| json!({ "apiId": api.id, "name": "P", "limits": [limit] });
         let cases = [
@@ -295,6 +299,21 @@ testkit::on_both_databases! {
             ("/deployments", deployment(json!({ "upstream": { "targets": [{ "url": target[0] }], "retries": 200 } })), "upstream.retries"),
             ("/deployments", deployment(json!({ "upstream": { "targets": [{ "url": target[0], "weight": -1 }] } })), "upstream.targets[0].weight"),
             ("/deployments", deployment(json!({ "upstream": { "targets": [{ "url": target[0] }], "balance": "luck" } })), "upstream.balance"),
+            ("/deployments", pool(json!({ "resilience": { "breakers": {} } })), "upstream.resilience"),
+            ("/deployments", pool(json!({ "resilience": { "breaker": { "windowSeconds": 61 } } })), "upstream.resilience.breaker.windowSeconds"),
+            ("/deployments", pool(json!({ "resilience": { "retryBudget": { "percent": 101 } } })), "upstream.resilience.retryBudget.percent"),
+            ("/deployments", pool(json!({ "resilience": { "perTryTimeoutSeconds": 0 } })), "upstream.resilience.perTryTimeoutSeconds"),
+            ("/deployments", pool(json!({ "resilience": { "slowStartSeconds": -1 } })), "upstream.resilience.slowStartSeconds"),
+            ("/deployments", pool(json!({ "resilience": { "maxConcurrent": 0 } })), "upstream.resilience.maxConcurrent"),
+            ("/deployments", pool(json!({ "hashOn": "address" })), "upstream.hashOn"),
+            ("/deployments", pool(json!({ "balance": "consistent_hash", "hashOn": { "header": "a b" } })), "upstream.hashOn.header"),
+            ("/deployments", pool(json!({ "protocol": "spdy" })), "upstream.protocol"),
+            ("/deployments", pool(json!({ "tls": { "caCertificates": "none" } })), "upstream.tls.caCertificates"),
+            ("/deployments", pool(json!({ "tls": { "serverName": "a b" } })), "upstream.tls.serverName"),
+            ("/deployments", pool(json!({ "tls": { "verify": false } })), "upstream.tls"),
+            ("/deployments", pool(json!({ "healthCheck": {} })), "upstream.healthCheck.path"),
+            ("/deployments", pool(json!({ "healthCheck": { "kind": "tcp", "path": "/x" } })), "upstream.healthCheck.path"),
+            ("/deployments", pool(json!({ "healthCheck": { "kind": "icmp" } })), "upstream.healthCheck.kind"),
             ("/deployments", deployment(json!({ "maxBodyBytes": 0 })), "maxBodyBytes"),
             ("/deployments", deployment(json!({ "maxBodyBytes": 1.5 })), "maxBodyBytes"),
             ("/deployments", deployment(route("x")), "route.pathPrefix"),

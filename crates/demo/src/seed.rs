@@ -9,9 +9,9 @@ use market::{
     UpstreamDraft, UserDraft, VersionDraft, VisibilityDraft,
 };
 use model::{
-    ApiId, Approval, Balance, Classification, CredentialKind, Delivery, Email, InvalidText,
-    LimitScope, Name, Owner, Plan, Quota, QuotaPeriod, Role, Roles, Sensitivity, SessionId, Slug,
-    TenantId, User,
+    ApiId, Approval, Balance, CheckKind, Classification, CredentialKind, Delivery, Email,
+    InvalidText, LimitScope, Name, Owner, Plan, Protocol, Quota, QuotaPeriod, Resilience, Role,
+    Roles, Sensitivity, SessionId, Slug, TenantId, UpstreamTls, User,
 };
 
 use crate::{
@@ -390,7 +390,8 @@ fn targets(sample: Sample, upstreams: &Upstreams) -> Vec<TargetDraft> {
 
 fn pool(sample: Sample, upstreams: &Upstreams) -> UpstreamDraft {
     let health_check = (sample != Sample::Beds).then(|| HealthCheckDraft {
-        path: "/health".to_owned(),
+        kind: CheckKind::Http,
+        path: Some("/health".to_owned()),
         interval_seconds: 5.0,
         timeout_seconds: 1.0,
         unhealthy_after: 2,
@@ -399,9 +400,13 @@ fn pool(sample: Sample, upstreams: &Upstreams) -> UpstreamDraft {
     UpstreamDraft {
         targets: targets(sample, upstreams),
         balance: Balance::RoundRobin,
+        hash_on: None,
+        protocol: Protocol::Auto,
+        tls: UpstreamTls::default(),
         health_check,
         timeout_seconds: 5.0,
         retries: 1,
+        resilience: Resilience::default(),
     }
 }
 

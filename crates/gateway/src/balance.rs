@@ -1,14 +1,27 @@
 //! The targets behind a route: which one takes a call, how it is reached, and whether it is well.
 
+mod adaptive;
+mod breaker;
 mod check;
 mod chunks;
-mod exchange;
+mod connection;
+mod endpoint;
+mod http1;
+mod http2;
 mod pool;
-mod resolve;
+mod spread;
+mod stream;
 mod target;
+mod tls;
+mod upstream;
+mod window;
 
+pub(crate) use breaker::Outcome;
 pub(crate) use check::HealthChecks;
-pub(crate) use exchange::{AnswerHead, RequestHead, UpstreamConnection};
-pub(crate) use pool::{ConnectError, Pool, connect};
-pub(crate) use resolve::Endpoints;
-pub(crate) use target::{Target, Upstream};
+pub(crate) use connection::{AnswerHead, NoAnswer, RequestHead, UpstreamConnection};
+pub(crate) use endpoint::{Endpoint, Endpoints};
+pub(crate) use pool::{ConnectError, Need, Pool};
+#[expect(unused_imports, reason = "for the codec towards clients, which joins two streams")]
+pub(crate) use stream::UpstreamStream;
+pub(crate) use target::Target;
+pub(crate) use upstream::{Place, Refusal, Tried, Upstream};

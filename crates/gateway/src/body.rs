@@ -326,9 +326,9 @@ impl UpstreamBody {
     /// The whole answer has arrived: the call is recorded, and the connection can carry another.
     fn finish(&mut self) {
         self.recorder.finish(Fault::None);
-        if let Some(connection) = self.connection.take()
-            && connection.is_reusable()
-        {
+        let Some(mut connection) = self.connection.take() else { return };
+        self.trailers = connection.take_trailers();
+        if connection.is_reusable() {
             self.recorder.keep(connection);
         }
     }

@@ -151,7 +151,13 @@ impl Call {
             }
         };
         let now = if matches!(body, RequestBody::Empty) { self.arrived } else { worker.now() };
-        let outgoing = Outgoing::new(&deployment, routed, head, fields, body);
+        let key = self.recorder.caller.and_then(|caller| {
+            let trusted = &worker.shared.settings.trusted_proxies;
+            deployment.upstream.key(&head.fields, caller.application, || {
+                headers::client_address(&head.fields, self.connection.peer.address, trusted)
+            })
+        });
+        let outgoing = Outgoing::new(&deployment, routed, head, fields, body).with_key(key);
         let answered =
             forward::forward(&worker, &deployment, outgoing, &mut self.recorder, now, deadline)
                 .await?;

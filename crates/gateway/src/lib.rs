@@ -25,6 +25,7 @@ mod stages;
 mod supervisor;
 mod table;
 mod tls;
+mod trailers;
 mod usage;
 mod worker;
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::{Method, StatusCode};
-use model::{DeploymentEntry, Fault};
+use model::{DeploymentEntry, DeploymentId, Fault};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -37,6 +37,11 @@ pub(crate) struct Metrics {
     target_healthy: Family<TargetLabels, Gauge>,
     certificates: Family<CertificateLabels, Gauge>,
     misfits: Family<MisfitLabels, Counter>,
+    ejections: Family<DeploymentLabels, Counter>,
+    retries: Family<DeploymentLabels, Counter>,
+    budget_exhausted: Family<DeploymentLabels, Counter>,
+    breaker_open: Family<DeploymentLabels, Gauge>,
+    shed: Family<ShedLabels, Counter>,
     /// Calls for which there was no route.
     pub(crate) unrouted: Counter,
     /// Requests refused for how they were framed.
@@ -59,6 +64,7 @@ pub(crate) struct Metrics {
 
 /// The handles of one deployment.
 pub(crate) struct DeploymentMetrics {
+    pub(crate) id: DeploymentId,
     labels: DeploymentLabels,
     requests: Family<CallLabels, Counter>,
     upstream_failures: Family<FailureLabels, Counter>,
@@ -68,6 +74,14 @@ pub(crate) struct DeploymentMetrics {
     by_operation: Vec<Series>,
     durations: Histogram,
     pub(crate) in_flight: Gauge,
+    /// Targets spared because calls to them failed.
+    pub(crate) ejections: Counter,
+    pub(crate) retries: Counter,
+    /// Calls that were not tried again because too many were.
+    pub(crate) budget_exhausted: Counter,
+    /// 1 while calls are refused because too many failed.
+    pub(crate) breaker_open: Gauge,
+    shed: Family<ShedLabels, Counter>,
 }
 
 struct Series {
@@ -80,9 +94,21 @@ struct Series {
 pub(crate) enum UpstreamFault {
     Connect,
     Refused,
+    Certificate,
     Broken,
     Timeout,
+    /// An answer of 502, 503 or 504 that was not passed on.
+    Status,
     NoneHealthy,
+}
+
+/// Why a call was refused at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shed {
+    Breaker,
+    Concurrency,
+    Connections,
+    Adaptive,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -116,6 +142,14 @@ struct CertificateLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ShedLabels {
+    tenant: Arc<str>,
+    api: Arc<str>,
+    version: Arc<str>,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TargetLabels {
     tenant: Arc<str>,
     api: Arc<str>,
@@ -143,6 +177,11 @@ impl Metrics {
             target_healthy: Family::default(),
             certificates: Family::default(),
             misfits: Family::default(),
+            ejections: Family::default(),
+            retries: Family::default(),
+            budget_exhausted: Family::default(),
+            breaker_open: Family::default(),
+            shed: Family::default(),
             unrouted: Counter::default(),
             malformed: Counter::default(),
             usage_lost: Counter::default(),
@@ -154,6 +193,7 @@ impl Metrics {
             config_age: Gauge::default(),
         };
         metrics.register();
+        metrics.register_resilience();
         metrics
     }
 
@@ -229,6 +269,35 @@ impl Metrics {
         *self.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
     }
 
+    fn register_resilience(&self) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register(
+            "target_ejections",
+            "Targets spared for a while because calls to them failed",
+            self.ejections.clone(),
+        );
+        registry.register(
+            "upstream_retries",
+            "Attempts made again on another target",
+            self.retries.clone(),
+        );
+        registry.register(
+            "upstream_retry_budget_exhausted",
+            "Attempts not made again because too many were",
+            self.budget_exhausted.clone(),
+        );
+        registry.register(
+            "upstream_breaker_open",
+            "Whether calls are refused because too many failed",
+            self.breaker_open.clone(),
+        );
+        registry.register(
+            "upstream_shed",
+            "Calls refused at once to spare the targets",
+            self.shed.clone(),
+        );
+    }
+
     /// The handles of a deployment.
     pub(crate) fn deployment(&self, entry: &DeploymentEntry) -> Arc<DeploymentMetrics> {
         let labels = DeploymentLabels {
@@ -246,6 +315,12 @@ impl Metrics {
             by_operation: templates.chain(["other".to_owned()]).map(series).collect(),
             durations: self.durations.get_or_create_owned(&labels),
             in_flight: self.in_flight.get_or_create_owned(&labels),
+            ejections: self.ejections.get_or_create_owned(&labels),
+            retries: self.retries.get_or_create_owned(&labels),
+            budget_exhausted: self.budget_exhausted.get_or_create_owned(&labels),
+            breaker_open: self.breaker_open.get_or_create_owned(&labels),
+            shed: self.shed.clone(),
+            id: entry.id,
             labels,
         })
     }
@@ -257,6 +332,39 @@ impl Metrics {
             let labels = CertificateLabels { certificate: certificate.name.clone() };
             self.certificates.get_or_create_owned(&labels).set(certificate.not_after.as_second());
         }
+    }
+
+    /// The handles of a deployment without operations.
+    #[cfg(test)]
+    pub(crate) fn upstream_for_tests(&self, id: DeploymentId) -> Arc<DeploymentMetrics> {
+        self.deployment(&DeploymentEntry {
+            id,
+            api: model::ApiId::from_bits(1),
+            api_name: "api".to_owned(),
+            version: model::VersionId::from_bits(1),
+            version_number: "1.0.0".to_owned(),
+            tenant: model::TenantId::from_bits(1),
+            tenant_slug: "tenant".to_owned(),
+            audience: model::Audience::Everyone,
+            lifecycle: model::ApiLifecycle::Active,
+            route: model::Route::new(None, "/", false).expect("a plain prefix"),
+            upstream: model::Upstream {
+                targets: Vec::new(),
+                balance: model::Balance::RoundRobin,
+                hash_on: None,
+                protocol: model::Protocol::Auto,
+                tls: model::UpstreamTls::default(),
+                health_check: None,
+                timeout_ms: 1,
+                retries: 0,
+                resilience: model::Resilience::default(),
+            },
+            limits: Vec::new(),
+            max_body_bytes: 0,
+            delivery: model::Delivery::default(),
+            validation: None,
+            operations: Vec::new(),
+        })
     }
 
     /// Writes everything in the text format of Prometheus.
@@ -304,6 +412,13 @@ impl DeploymentMetrics {
         self.upstream_failures.get_or_create(&FailureLabels { tenant, api, version, fault }).inc();
     }
 
+    /// Counts a call that was refused at once.
+    pub(crate) fn count_shed(&self, reason: Shed) {
+        let DeploymentLabels { tenant, api, version } = self.labels.clone();
+        let reason = reason.label();
+        self.shed.get_or_create(&ShedLabels { tenant, api, version, reason }).inc();
+    }
+
     /// The gauge that says whether `target` takes calls.
     pub(crate) fn target(&self, target: String) -> Gauge {
         let DeploymentLabels { tenant, api, version } = self.labels.clone();
@@ -329,13 +444,26 @@ impl DeploymentMetrics {
     }
 }
 
+impl Shed {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Breaker => "breaker",
+            Self::Concurrency => "concurrency",
+            Self::Connections => "connections",
+            Self::Adaptive => "adaptive",
+        }
+    }
+}
+
 impl UpstreamFault {
     const fn label(self) -> &'static str {
         match self {
             Self::Connect => "connect",
             Self::Refused => "address_refused",
+            Self::Certificate => "certificate",
             Self::Broken => "broken",
             Self::Timeout => "timeout",
+            Self::Status => "status",
             Self::NoneHealthy => "none_healthy",
         }
     }

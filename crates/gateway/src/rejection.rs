@@ -44,6 +44,9 @@ pub(crate) enum Rejection {
     MalformedJson { malformed: Malformed },
     ValidationFailed { findings: Findings },
     NoHealthyTarget { retry_after: Duration },
+    CircuitOpen { retry_after: Duration },
+    UpstreamOverloaded,
+    UpstreamCertificate,
     UpstreamUnreachable,
     UpstreamFailed,
     UpstreamTimeout,
@@ -151,10 +154,11 @@ impl Rejection {
             Self::TooManyFailures { retry_after }
             | Self::RateLimited { retry_after, .. }
             | Self::QuotaExceeded { retry_after }
-            | Self::NoHealthyTarget { retry_after } => {
+            | Self::NoHealthyTarget { retry_after }
+            | Self::CircuitOpen { retry_after } => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(seconds_up(*retry_after).max(1)));
             }
-            Self::TooManyConcurrent { .. } | Self::NoConfiguration => {
+            Self::TooManyConcurrent { .. } | Self::UpstreamOverloaded | Self::NoConfiguration => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Self::CredentialMissing | Self::CredentialInvalid => {
@@ -241,6 +245,11 @@ impl Rejection {
             }
             Self::ValidationFailed { .. } => "The request does not fit the operation.",
             Self::NoHealthyTarget { .. } => "No target of the API is healthy at the moment.",
+            Self::CircuitOpen { .. } => {
+                "Too many calls to the API have failed; it is spared for a moment."
+            }
+            Self::UpstreamOverloaded => "The API has as many calls at the same time as it bears.",
+            Self::UpstreamCertificate => "The API did not prove its identity.",
             Self::UpstreamUnreachable => "The API could not be reached.",
             Self::UpstreamFailed => "The API did not answer in a usable way.",
             Self::UpstreamTimeout => "The API did not answer in time.",
@@ -329,6 +338,15 @@ impl Rejection {
             }
             Self::NoHealthyTarget { .. } => {
                 upstream(S::SERVICE_UNAVAILABLE, "no_healthy_target", "No healthy target")
+            }
+            Self::CircuitOpen { .. } => {
+                upstream(S::SERVICE_UNAVAILABLE, "circuit_open", "Circuit open")
+            }
+            Self::UpstreamOverloaded => {
+                upstream(S::SERVICE_UNAVAILABLE, "upstream_overloaded", "Upstream overloaded")
+            }
+            Self::UpstreamCertificate => {
+                upstream(S::BAD_GATEWAY, "upstream_certificate", "Upstream certificate refused")
             }
             Self::UpstreamUnreachable => {
                 upstream(S::BAD_GATEWAY, "upstream_unreachable", "Upstream unreachable")

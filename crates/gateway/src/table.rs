@@ -3,7 +3,11 @@
 mod operations;
 mod validation;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{HeaderName, HeaderValue, header::LINK};
 use jiff::{Timestamp, fmt::rfc2822};
@@ -51,6 +55,8 @@ pub(crate) struct Table {
     credentials: Map<CredentialDigest, KnownCredential>,
     agreements: Map<(ApplicationId, VersionId), Agreement>,
     quotas: Map<SubscriptionId, Arc<QuotaCounter>>,
+    /// The endpoints of targets that take new calls.
+    endpoints: HashSet<u64, ahash::RandomState>,
 }
 
 /// The routes of one host.
@@ -148,6 +154,7 @@ impl Table {
             credentials: Map::default(),
             agreements: Map::default(),
             quotas: Map::default(),
+            endpoints: HashSet::default(),
         };
         let before: Map<_, _> = previous
             .iter()
@@ -156,11 +163,13 @@ impl Table {
             .collect();
         let mut endpoints = Endpoints::default();
         for target in before.values().flat_map(|deployment| &deployment.upstream.targets) {
-            endpoints.keep(&target.url, &target.endpoint);
+            endpoints.keep(&target.endpoint);
         }
         for entry in &snapshot.deployments {
             let before = before.get(&entry.id).copied();
             let deployment = Deployment::compile(entry, before, metrics, &mut endpoints)?;
+            let in_use = deployment.upstream.in_use();
+            table.endpoints.extend(in_use.map(|(_, target)| target.endpoint.number));
             let deployment = Arc::new(deployment);
             let prefixes = match entry.route.host() {
                 Some(host) => table.hosts.entry(host.into()).or_default(),
@@ -185,6 +194,11 @@ impl Table {
     pub(crate) fn route(&self, host: &str, path: &str) -> Option<&Arc<Deployment>> {
         let bound = if self.hosts.is_empty() { None } else { self.hosts.get(host) };
         bound.and_then(|prefixes| prefixes.longest(path)).or_else(|| self.any_host.longest(path))
+    }
+
+    /// Whether calls may begin to an endpoint.
+    pub(crate) fn is_in_use(&self, endpoint: u64) -> bool {
+        self.endpoints.contains(&endpoint)
     }
 
     pub(crate) fn credential(&self, digest: &CredentialDigest) -> Option<&KnownCredential> {

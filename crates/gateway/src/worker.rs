@@ -252,7 +252,10 @@ async fn tick(worker: Rc<Worker>) {
         count = count.wrapping_add(1);
         if count.is_multiple_of(SWEEP_TICKS) {
             worker.connections.sweep_idle(now, header_timeout, idle_timeout);
-            worker.pool.sweep(now);
+            worker.with_table(|table| {
+                let in_use = |endpoint| table.is_some_and(|table| table.is_in_use(endpoint));
+                worker.pool.sweep(now, in_use);
+            });
         }
     }
 }

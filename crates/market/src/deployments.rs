@@ -4,9 +4,11 @@ use std::net::IpAddr;
 
 use authz::Action;
 use model::{
-    AddressPolicy, ApiId, Balance, Cors, Delivery, Deployment, DeploymentId, EventKind,
-    HealthCheck, Limit, Route, Target, Upstream, UpstreamUrl, Validation, VersionStatus,
+    AddressPolicy, ApiId, Balance, CheckKind, Cors, Delivery, Deployment, DeploymentId, EventKind,
+    HashOn, HealthCheck, Limit, Protocol, Resilience, Route, Target, Upstream, UpstreamTls,
+    UpstreamUrl, Validation, VersionStatus,
 };
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use serde_json::json;
 use store::{Page, PageOf};
 
@@ -47,12 +49,20 @@ pub struct UpstreamDraft {
     pub targets: Vec<TargetDraft>,
     /// How a target is chosen.
     pub balance: Balance,
+    /// What calls that belong together have in common.
+    pub hash_on: Option<HashOn>,
+    /// The protocol spoken to the targets.
+    pub protocol: Protocol,
+    /// How targets at `https` addresses are recognised.
+    pub tls: UpstreamTls,
     /// How targets are watched.
     pub health_check: Option<HealthCheckDraft>,
     /// Seconds that a whole call may take.
     pub timeout_seconds: f64,
     /// How many times a call may be tried again on another target.
     pub retries: u8,
+    /// How the pool stays of use while some of its targets do not.
+    pub resilience: Resilience,
 }
 
 /// A replica as it is asked for.
@@ -67,8 +77,10 @@ pub struct TargetDraft {
 /// How targets are watched, as it is asked for.
 #[derive(Debug, Clone)]
 pub struct HealthCheckDraft {
-    /// The path that is asked.
-    pub path: String,
+    /// How a target is checked.
+    pub kind: CheckKind,
+    /// The path that is asked, if any is.
+    pub path: Option<String>,
     /// Seconds between two checks.
     pub interval_seconds: f64,
     /// Seconds until a check has failed.
@@ -82,7 +94,17 @@ pub struct HealthCheckDraft {
 impl DeploymentDraft {
     /// What would have to be asked for to get a deployment as it is; `number` is that of its version.
     pub fn of(deployment: Deployment, number: semver::Version) -> Self {
-        let Upstream { targets, balance, health_check, timeout_ms, retries } = deployment.upstream;
+        let Upstream {
+            targets,
+            balance,
+            hash_on,
+            protocol,
+            tls,
+            health_check,
+            timeout_ms,
+            retries,
+            resilience,
+        } = deployment.upstream;
         let seconds = |millis: u32| f64::from(millis) / 1_000.0;
         Self {
             api: deployment.api,
@@ -99,8 +121,12 @@ impl DeploymentDraft {
                     })
                     .collect(),
                 balance,
+                hash_on,
+                protocol,
+                tls,
                 health_check: health_check.map(|check| HealthCheckDraft {
-                    path: check.path,
+                    kind: check.kind,
+                    path: Some(check.path).filter(|path| !path.is_empty()),
                     interval_seconds: seconds(check.interval_ms),
                     timeout_seconds: seconds(check.timeout_ms),
                     unhealthy_after: check.unhealthy_after,
@@ -108,6 +134,7 @@ impl DeploymentDraft {
                 }),
                 timeout_seconds: seconds(timeout_ms),
                 retries,
+                resilience,
             },
             limits: deployment.limits.into_iter().map(LimitDraft::from).collect(),
             max_body_bytes: deployment.max_body_bytes,
@@ -124,6 +151,7 @@ const RETRIES_MAX: u8 = 3;
 const BODY_MAX: u64 = 1 << 30;
 /// A day, in milliseconds.
 const IDLE_MAX: u32 = 86_400_000;
+const AUTHORITIES_MAX: usize = 64 << 10;
 
 struct Checked {
     route: Route,
@@ -362,37 +390,108 @@ impl Market {
         }
         let timeout_ms =
             millis("upstream.timeoutSeconds", draft.timeout_seconds, TIMEOUT_MAX, violations);
-        let health_check = draft.health_check.as_ref().map(|check| {
-            let at = "upstream.healthCheck";
-            let is_path = check.path.starts_with('/')
-                && check.path.len() <= 1_024
-                && check.path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-            if !is_path {
-                violations
-                    .push(Violation::new(format!("{at}.path"), "must be a path such as /health"));
-            }
-            if check.unhealthy_after == 0 || check.healthy_after == 0 {
-                violations
-                    .push(Violation::new(at, "unhealthyAfter and healthyAfter must be at least 1"));
-            }
-            let interval = format!("{at}.intervalSeconds");
-            let timeout = format!("{at}.timeoutSeconds");
-            HealthCheck {
-                path: check.path.clone(),
-                interval_ms: millis(&interval, check.interval_seconds, INTERVAL_MAX, violations),
-                timeout_ms: millis(&timeout, check.timeout_seconds, TIMEOUT_MAX, violations),
-                unhealthy_after: check.unhealthy_after,
-                healthy_after: check.healthy_after,
-            }
-        });
+        let resilience = draft.resilience.violations().into_iter();
+        violations.extend(resilience.map(|(field, message)| {
+            Violation::new(format!("upstream.resilience.{field}"), message)
+        }));
+        check_hash_on(draft, violations);
+        check_tls(draft, violations);
+        let health_check =
+            draft.health_check.as_ref().map(|check| check_health_check(check, violations));
         Upstream {
             targets,
             balance: draft.balance,
+            hash_on: draft.hash_on.clone(),
+            protocol: draft.protocol,
+            tls: draft.tls.clone(),
             health_check,
             timeout_ms,
             retries: draft.retries,
+            resilience: draft.resilience.clone(),
         }
     }
+}
+
+fn check_health_check(check: &HealthCheckDraft, violations: &mut Vec<Violation>) -> HealthCheck {
+    let at = "upstream.healthCheck";
+    let is_path = |path: &str| {
+        path.starts_with('/')
+            && path.len() <= 1_024
+            && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
+    };
+    let wrong = match (check.kind, check.path.as_deref()) {
+        (CheckKind::Http, Some(path)) if is_path(path) => None,
+        (CheckKind::Http, _) => Some("must be a path such as /health"),
+        (CheckKind::Tcp, None) => None,
+        (CheckKind::Tcp, Some(_)) => Some("is not asked when only a connection is opened"),
+    };
+    violations.extend(wrong.map(|message| Violation::new(format!("{at}.path"), message)));
+    if check.unhealthy_after == 0 || check.healthy_after == 0 {
+        violations.push(Violation::new(at, "unhealthyAfter and healthyAfter must be at least 1"));
+    }
+    let interval = format!("{at}.intervalSeconds");
+    let timeout = format!("{at}.timeoutSeconds");
+    HealthCheck {
+        kind: check.kind,
+        path: check.path.clone().unwrap_or_default(),
+        interval_ms: millis(&interval, check.interval_seconds, INTERVAL_MAX, violations),
+        timeout_ms: millis(&timeout, check.timeout_seconds, TIMEOUT_MAX, violations),
+        unhealthy_after: check.unhealthy_after,
+        healthy_after: check.healthy_after,
+    }
+}
+
+fn check_hash_on(draft: &UpstreamDraft, violations: &mut Vec<Violation>) {
+    let at = "upstream.hashOn";
+    let Some(hash_on) = &draft.hash_on else { return };
+    if draft.balance != Balance::ConsistentHash {
+        violations.push(Violation::new(at, "is for the balance consistent_hash only"));
+    }
+    if let HashOn::Header(name) = hash_on {
+        let is_token =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || name.len() > 100 || !name.bytes().all(is_token) {
+            violations.push(Violation::new(format!("{at}.header"), "must be the name of a header"));
+        }
+    }
+}
+
+fn check_tls(draft: &UpstreamDraft, violations: &mut Vec<Violation>) {
+    let UpstreamTls { ca_certificates, server_name } = &draft.tls;
+    if let Some(pem) = ca_certificates {
+        if let Err(message) = check_authorities(pem) {
+            violations.push(Violation::new("upstream.tls.caCertificates", message));
+        }
+    }
+    if server_name.as_deref().is_some_and(|name| ServerName::try_from(name).is_err()) {
+        let message = "must be a host name or an address";
+        violations.push(Violation::new("upstream.tls.serverName", message));
+    }
+    // A name that no certificate can carry would fail with every call.
+    for (index, target) in draft.targets.iter().take(TARGETS_MAX).enumerate() {
+        let Ok(url) = UpstreamUrl::parse(&target.url) else { continue };
+        let bare = url.host().trim_start_matches('[').trim_end_matches(']');
+        if url.is_secure() && ServerName::try_from(bare).is_err() {
+            let field = format!("upstream.targets[{index}].url");
+            violations.push(Violation::new(field, "has a host that no certificate can name"));
+        }
+    }
+}
+
+/// Whether a text is one or more certificates that can be trusted.
+fn check_authorities(pem: &str) -> Result<(), &'static str> {
+    const WRONG: &str = "must be certificates in PEM form";
+    if pem.len() > AUTHORITIES_MAX {
+        return Err("must have at most 65536 characters");
+    }
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let added = certificate.map(|certificate| roots.add(certificate));
+        if !matches!(added, Ok(Ok(()))) {
+            return Err(WRONG);
+        }
+    }
+    if roots.is_empty() { Err(WRONG) } else { Ok(()) }
 }
 
 /// Seconds as milliseconds, at least a tenth of a second.

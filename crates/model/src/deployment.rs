@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{ApiId, Delivery, DeploymentId, Limit, TargetId, TenantId, VersionId};
+use crate::{ApiId, Delivery, DeploymentId, Limit, Resilience, TargetId, TenantId, VersionId};
 
 /// Where a version runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,12 +178,24 @@ pub struct Upstream {
     pub targets: Vec<Target>,
     /// How a target is chosen.
     pub balance: Balance,
+    /// What calls that belong together have in common, for [`Balance::ConsistentHash`].
+    #[serde(default)]
+    pub hash_on: Option<HashOn>,
+    /// The protocol spoken to the targets.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// How targets at `https` addresses are recognised.
+    #[serde(default)]
+    pub tls: UpstreamTls,
     /// How targets are watched.
     pub health_check: Option<HealthCheck>,
     /// Milliseconds that a whole call may take.
     pub timeout_ms: u32,
     /// How many times a call may be tried again on another target, when that is safe.
     pub retries: u8,
+    /// How the pool stays of use while some of its targets do not.
+    #[serde(default)]
+    pub resilience: Resilience,
 }
 
 /// One replica.
@@ -206,12 +218,75 @@ pub enum Balance {
     /// One after the other, by weight.
     #[default]
     RoundRobin,
+    /// Of two picked by weight, the one with fewer calls in flight.
+    LeastRequests,
+    /// By chance and weight.
+    Random,
+    /// Calls that belong together go to the same target, unless that has much more than its share of the calls.
+    ConsistentHash,
+}
+
+/// What calls that belong together have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HashOn {
+    /// The application that calls.
+    Application,
+    /// The client's network address.
+    Address,
+    /// The value of this request header; calls without it are spread by chance.
+    Header(String),
+}
+
+/// The protocol spoken to the targets.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// What the target prefers (`https`), or HTTP/1.1 (`http`).
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2; at `http` addresses without asking (prior knowledge).
+    Http2,
+}
+
+/// How targets at `https` addresses are recognised. Their certificates are always verified.
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct UpstreamTls {
+    /// Certificates (PEM) of authorities that are trusted beside the public ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_certificates: Option<String>,
+    /// The name that is asked for and must stand in the certificate, instead of the host of the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+}
+
+/// How a target is checked.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckKind {
+    /// By a `GET` request.
+    #[default]
+    Http,
+    /// By opening a connection.
+    Tcp,
 }
 
 /// How targets are watched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthCheck {
-    /// The path that is asked; a status below 400 is healthy.
+    /// How it is checked.
+    #[serde(default)]
+    pub kind: CheckKind,
+    /// The path that is asked, unless only a connection is opened; a status below 400 is healthy.
     pub path: String,
     /// Milliseconds between two checks of a target.
     pub interval_ms: u32,
@@ -223,10 +298,11 @@ pub struct HealthCheck {
     pub healthy_after: u8,
 }
 
-/// The base address of a target: `http://host[:port][/path]`, no credentials, query or fragment.
+/// The base address of a target: `http[s]://host[:port][/path]`, no credentials, query or fragment.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UpstreamUrl {
+    secure: bool,
     host: String,
     port: u16,
     base_path: String,
@@ -236,10 +312,10 @@ pub struct UpstreamUrl {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamUrlError {
     /// Not an absolute URL.
-    #[error("must be an absolute URL such as http://10.0.0.5:8080")]
+    #[error("must be an absolute URL such as https://10.0.0.5:8443")]
     Form,
     /// Another scheme.
-    #[error("must begin with http://")]
+    #[error("must begin with https:// or http://")]
     Scheme,
     /// Credentials, a query or a fragment are in it.
     #[error("must not contain credentials, a query or a fragment")]
@@ -250,9 +326,11 @@ impl UpstreamUrl {
     /// Reads the address of a target.
     pub fn parse(text: &str) -> Result<Self, UpstreamUrlError> {
         let Ok(url) = url::Url::parse(text) else { return Err(UpstreamUrlError::Form) };
-        if url.scheme() != "http" {
-            return Err(UpstreamUrlError::Scheme);
-        }
+        let secure = match url.scheme() {
+            "http" => false,
+            "https" => true,
+            _ => return Err(UpstreamUrlError::Scheme),
+        };
         let bare = url.username().is_empty()
             && url.password().is_none()
             && url.query().is_none()
@@ -264,10 +342,16 @@ impl UpstreamUrl {
             return Err(UpstreamUrlError::Form);
         };
         Ok(Self {
+            secure,
             host: host.to_owned(),
-            port: url.port_or_known_default().unwrap_or(80),
+            port: url.port().unwrap_or(default_port(secure)),
             base_path: url.path().trim_end_matches('/').to_owned(),
         })
+    }
+
+    /// Whether it is reached by TLS.
+    pub const fn is_secure(&self) -> bool {
+        self.secure
     }
 
     /// The host: a name, an IPv4 address, or an IPv6 address in brackets.
@@ -287,13 +371,22 @@ impl UpstreamUrl {
 
     /// Host and port as they stand in a `Host` header.
     pub fn authority(&self) -> String {
-        if self.port == 80 { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+        if self.port == default_port(self.secure) {
+            self.host.clone()
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
+}
+
+const fn default_port(secure: bool) -> u16 {
+    if secure { 443 } else { 80 }
 }
 
 impl fmt::Display for UpstreamUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "http://{}{}", self.authority(), self.base_path)
+        let scheme = if self.secure { "https" } else { "http" };
+        write!(out, "{scheme}://{}{}", self.authority(), self.base_path)
     }
 }
 
@@ -344,6 +437,15 @@ mod tests {
         let url = UpstreamUrl::parse("http://Clinic.example:8080/v1/").unwrap();
         assert_eq!((url.host(), url.port(), url.base_path()), ("clinic.example", 8080, "/v1"));
         assert_eq!(UpstreamUrl::parse("http://[::1]:9/").unwrap().to_string(), "http://[::1]:9");
+        for (text, authority, port) in [
+            ("https://clinic.example/", "clinic.example", 443),
+            ("https://clinic.example:80/", "clinic.example:80", 80),
+            ("http://clinic.example:443/", "clinic.example:443", 443),
+        ] {
+            let url = UpstreamUrl::parse(text).unwrap();
+            assert_eq!((url.authority().as_str(), url.port()), (authority, port));
+            assert_eq!(UpstreamUrl::parse(&url.to_string()), Ok(url));
+        }
         for bad in [
             "",
             "clinic",

@@ -17,6 +17,7 @@ mod id;
 mod lifecycle;
 mod limit;
 mod plan;
+mod resilience;
 mod role;
 mod sketch;
 mod snapshot;
@@ -38,8 +39,8 @@ pub use credential::{
 };
 pub use delivery::{Cors, Delivery, InvalidCors, Protocols};
 pub use deployment::{
-    Balance, Deployment, HealthCheck, InvalidDeployment, Route, Target, UnknownValidation,
-    Upstream, UpstreamUrl, UpstreamUrlError, Validation,
+    Balance, CheckKind, Deployment, HashOn, HealthCheck, InvalidDeployment, Protocol, Route,
+    Target, UnknownValidation, Upstream, UpstreamTls, UpstreamUrl, UpstreamUrlError, Validation,
 };
 pub use event::{Event, EventKind};
 pub use id::{
@@ -49,6 +50,7 @@ pub use id::{
 pub use lifecycle::{Transition, TransitionError, VersionStatus};
 pub use limit::{Limit, LimitAmount, LimitScope};
 pub use plan::{Approval, Plan, Quota, QuotaPeriod};
+pub use resilience::{Breaker, Ejection, InvalidSeconds, Resilience, RetryBudget, Seconds};
 pub use role::{Role, Roles};
 pub use sketch::LatencySketch;
 pub use snapshot::{

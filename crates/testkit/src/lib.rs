@@ -14,6 +14,7 @@
 mod client;
 mod database;
 mod document;
+mod fault_proxy;
 mod installation;
 mod postgres;
 mod tenant;
@@ -24,6 +25,7 @@ mod wire;
 pub use client::{Answer, Call, Client};
 pub use database::Database;
 pub use document::{openapi_json, openapi_yaml};
+pub use fault_proxy::{Fault, FaultProxy};
 pub use installation::Installation;
 pub use postgres::Postgres;
 pub use tenant::{Api, ApiKey, PASSWORD, Tenant};

@@ -3,7 +3,10 @@
 use authz::Action;
 use jiff::Timestamp;
 use market::{DeploymentDraft, HealthCheckDraft, Kind, TargetDraft, UpstreamDraft};
-use model::{ApiId, Balance, Deployment, DeploymentId, Validation};
+use model::{
+    ApiId, Balance, CheckKind, Deployment, DeploymentId, HashOn, Protocol, Resilience, UpstreamTls,
+    Validation,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +95,14 @@ struct UpstreamBody {
     targets: Vec<TargetBody>,
     #[serde(default)]
     balance: Balance,
+    /// What calls that belong together have in common, when the balance is `consistent_hash`; the application when
+    /// absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hash_on: Option<HashOn>,
+    #[serde(default)]
+    protocol: Protocol,
+    #[serde(default, skip_serializing_if = "is_default")]
+    tls: UpstreamTls,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     health_check: Option<HealthCheckBody>,
     /// How long a whole call may take; 30 when absent.
@@ -100,13 +111,19 @@ struct UpstreamBody {
     /// How many times a call may be tried again on another target, when that is safe; 1 when absent.
     #[serde(default = "default_retries")]
     retries: u8,
+    #[serde(default)]
+    resilience: Resilience,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A replica.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TargetBody {
-    /// Such as `http://10.0.0.5:8080`.
+    /// Such as `https://10.0.0.5:8443`; the certificate is verified always.
     url: String,
     /// Its share of the calls, relative to the others; 0 takes none.
     #[serde(default = "default_weight")]
@@ -117,8 +134,11 @@ struct TargetBody {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct HealthCheckBody {
-    /// The path that is asked; a status below 400 is healthy.
-    path: String,
+    #[serde(default)]
+    kind: CheckKind,
+    /// The path that is asked, for the kind `http` only; a status below 400 is healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
     #[serde(default = "default_interval")]
     interval_seconds: f64,
     #[serde(default = "default_check_timeout")]
@@ -181,8 +201,17 @@ struct DeploymentView {
 
 impl From<DeploymentBody> for DeploymentDraft {
     fn from(body: DeploymentBody) -> Self {
-        let UpstreamBody { targets, balance, health_check, timeout_seconds, retries } =
-            body.upstream;
+        let UpstreamBody {
+            targets,
+            balance,
+            hash_on,
+            protocol,
+            tls,
+            health_check,
+            timeout_seconds,
+            retries,
+            resilience,
+        } = body.upstream;
         Self {
             api: body.api_id,
             number: body.version,
@@ -195,7 +224,11 @@ impl From<DeploymentBody> for DeploymentDraft {
                     .map(|target| TargetDraft { url: target.url, weight: target.weight })
                     .collect(),
                 balance,
+                hash_on,
+                protocol,
+                tls,
                 health_check: health_check.map(|check| HealthCheckDraft {
+                    kind: check.kind,
                     path: check.path,
                     interval_seconds: check.interval_seconds,
                     timeout_seconds: check.timeout_seconds,
@@ -204,6 +237,7 @@ impl From<DeploymentBody> for DeploymentDraft {
                 }),
                 timeout_seconds,
                 retries,
+                resilience,
             },
             limits: body.limits.into_iter().map(Into::into).collect(),
             max_body_bytes: body.max_body_bytes,
@@ -215,8 +249,17 @@ impl From<DeploymentBody> for DeploymentDraft {
 
 impl From<DeploymentDraft> for DeploymentBody {
     fn from(draft: DeploymentDraft) -> Self {
-        let UpstreamDraft { targets, balance, health_check, timeout_seconds, retries } =
-            draft.upstream;
+        let UpstreamDraft {
+            targets,
+            balance,
+            hash_on,
+            protocol,
+            tls,
+            health_check,
+            timeout_seconds,
+            retries,
+            resilience,
+        } = draft.upstream;
         Self {
             api_id: draft.api,
             version: draft.number,
@@ -231,7 +274,11 @@ impl From<DeploymentDraft> for DeploymentBody {
                     .map(|target| TargetBody { url: target.url, weight: target.weight })
                     .collect(),
                 balance,
+                hash_on,
+                protocol,
+                tls,
                 health_check: health_check.map(|check| HealthCheckBody {
+                    kind: check.kind,
                     path: check.path,
                     interval_seconds: check.interval_seconds,
                     timeout_seconds: check.timeout_seconds,
@@ -240,6 +287,7 @@ impl From<DeploymentDraft> for DeploymentBody {
                 }),
                 timeout_seconds,
                 retries,
+                resilience,
             },
             limits: draft.limits.into_iter().map(LimitBody::from).collect(),
             max_body_bytes: draft.max_body_bytes,

@@ -1,16 +1,21 @@
-//! Takes the chunks of an answer apart (RFC 9112, 7.1). Extensions and trailers are dropped.
+//! Takes the chunks of an answer apart (RFC 9112, 7.1). Extensions are dropped.
 
 use bytes::{Buf, Bytes};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::trailers;
 
 /// The longest line that frames a chunk, and the most bytes of trailers.
 const LINE_MAX: usize = 8 << 10;
 const TRAILERS_MAX: usize = 32 << 10;
 
 /// Where in a chunked body an answer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chunks {
     state: State,
     trailer_bytes: usize,
+    /// Nothing while there are none, which is nearly always.
+    trailers: Option<Box<HeaderMap>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +33,12 @@ pub(super) struct Malformed;
 
 impl Chunks {
     pub(super) const fn new() -> Self {
-        Self { state: State::Size, trailer_bytes: 0 }
+        Self { state: State::Size, trailer_bytes: 0, trailers: None }
+    }
+
+    /// The trailers that may be passed on, once the body has ended.
+    pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take().map(|trailers| *trailers)
     }
 
     /// Whether the body has ended.
@@ -75,10 +85,29 @@ impl Chunks {
             State::Trailers if line.is_empty() => Ok(State::End),
             State::Trailers => {
                 self.trailer_bytes += line.len();
-                if self.trailer_bytes > TRAILERS_MAX { Err(Malformed) } else { Ok(State::Trailers) }
+                if self.trailer_bytes > TRAILERS_MAX {
+                    return Err(Malformed);
+                }
+                self.keep_trailer(line)?;
+                Ok(State::Trailers)
             }
             State::DataEnd | State::Data(_) | State::End => Err(Malformed),
         }
+    }
+}
+
+impl Chunks {
+    fn keep_trailer(&mut self, line: &[u8]) -> Result<(), Malformed> {
+        let colon = line.iter().position(|byte| *byte == b':').ok_or(Malformed)?;
+        let (name, value) = line.split_at_checked(colon).ok_or(Malformed)?;
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        let name = HeaderName::from_bytes(name).map_err(|_invalid| Malformed)?;
+        let value = HeaderValue::from_bytes(value).map_err(|_invalid| Malformed)?;
+        let kept = self.trailers.as_ref().map_or(0, |kept| kept.len());
+        if trailers::is_lawful(&name) && kept < trailers::FIELDS_MAX {
+            self.trailers.get_or_insert_default().append(name, value);
+        }
+        Ok(())
     }
 }
 
@@ -119,6 +148,20 @@ mod tests {
             assert_eq!(taken, Ok((b"hello world".to_vec(), true, Vec::new())), "{step}");
         }
         assert_eq!(take_all(b"0\r\n\r\nrest", 9), Ok((Vec::new(), true, b"rest".to_vec())));
+    }
+
+    #[test]
+    fn trailers_are_kept_unless_they_must_not_be_there() {
+        let body = b"1\r\nx\r\n0\r\nX-Sum: 1 \r\nContent-Length: 9\r\nx-sum:2\r\nHost: a\r\n\r\n";
+        let (mut chunks, mut bytes) = (Chunks::new(), Bytes::from_static(body));
+        assert_eq!(chunks.take(&mut bytes), Ok(Some(Bytes::from_static(b"x"))));
+        let trailers = chunks.take_trailers().unwrap();
+        assert_eq!(trailers.get_all("x-sum").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(trailers.len(), 2);
+        for bad in ["no colon", ": no name", "a b: c", "a: \u{1}"] {
+            let body = format!("0\r\n{bad}\r\n\r\n");
+            assert_eq!(Chunks::new().take(&mut Bytes::from(body)), Err(Malformed), "{bad}");
+        }
     }
 
     #[test]

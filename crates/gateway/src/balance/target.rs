@@ -1,39 +1,21 @@
-//! Targets, their health, and the choice among them.
+//! One target, and what is known of its health.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
 
 use http::HeaderValue;
-use model::{HealthCheck, TargetId, UpstreamUrl};
+use model::{TargetId, UpstreamUrl};
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::resolve::{Endpoint, Endpoints};
+use super::{endpoint::Endpoint, spread};
 use crate::metrics::DeploymentMetrics;
 
-/// Failures in a row after which a target is spared for a while.
-const EJECT_AFTER: u32 = 5;
-const EJECT_FIRST: Duration = Duration::from_secs(5);
-const EJECT_LONGEST: Duration = Duration::from_secs(60);
-/// Longest list of turns that weights are laid out on.
-const TURNS_MAX: usize = 4_096;
+/// The least share of its calls that a target gets while it is brought up, in percent.
+const RAMP_LEAST: u64 = 5;
 
-/// The pool behind a deployment.
-pub(crate) struct Upstream {
-    pub(crate) targets: Vec<Arc<Target>>,
-    /// Targets in the order in which they take calls; each stands in it as often as its weight says.
-    turns: Vec<Arc<Target>>,
-    next: AtomicUsize,
-    pub(crate) timeout: Duration,
-    pub(crate) retries: u8,
-    pub(crate) health_check: Option<HealthCheck>,
-}
-
-/// One target. It outlives snapshots as long as it keeps its identifier and address.
+/// One target. It outlives snapshots as long as it keeps its identifier, address and way of being reached.
 pub(crate) struct Target {
     /// Tells targets apart within the process.
     pub(crate) number: u64,
@@ -42,102 +24,93 @@ pub(crate) struct Target {
     /// The `Host` header of calls to it.
     pub(crate) authority: HeaderValue,
     pub(crate) endpoint: Arc<Endpoint>,
+    /// Tells targets apart for hashing, the same on every gateway.
+    pub(super) seed: u64,
+    in_flight: AtomicU32,
     failures: AtomicU32,
     /// Nanoseconds since the process began, until which calls spare it.
     ejected_until: AtomicU64,
     ejections: AtomicU32,
+    /// Until when it is brought up to its share after it was away.
+    ramp_until: AtomicU64,
     checked_down: AtomicBool,
     gauge: Gauge,
     metrics: Arc<DeploymentMetrics>,
 }
 
-/// Why no target can take a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NoneHealthy;
-
-impl Upstream {
-    /// Prepares a pool; targets that `previous` already knew stay what they are. `None` when an address cannot
-    /// stand in a header.
-    pub(crate) fn compile(
-        upstream: &model::Upstream,
-        previous: Option<&Self>,
-        metrics: &Arc<DeploymentMetrics>,
-        endpoints: &mut Endpoints,
-    ) -> Option<Self> {
-        let mut targets = Vec::with_capacity(upstream.targets.len());
-        let mut weights = Vec::with_capacity(upstream.targets.len());
-        for entry in &upstream.targets {
-            let known = previous
-                .iter()
-                .flat_map(|upstream| &upstream.targets)
-                .find(|target| target.id == entry.id && target.url == entry.url);
-            let target = match known {
-                Some(target) => Arc::clone(target),
-                None => Arc::new(Target::new(entry, metrics, endpoints)?),
-            };
-            if upstream.health_check.is_none() {
-                target.checked_down.store(false, Ordering::Relaxed);
-            }
-            targets.push(target);
-            weights.push(entry.weight);
-        }
-        let turns = lay_out(&weights).filter_map(|at| targets.get(at).map(Arc::clone)).collect();
-        Some(Self {
-            targets,
-            turns,
-            next: AtomicUsize::new(0),
-            timeout: Duration::from_millis(u64::from(upstream.timeout_ms.max(1))),
-            retries: upstream.retries,
-            health_check: upstream.health_check.clone(),
-        })
-    }
-
-    /// The target whose turn it is, passing over those that are not well and those that were tried.
-    ///
-    /// When failing calls, rather than checks, speak against all targets, one of them is tried all the same.
-    pub(crate) fn choose(
-        &self,
-        tried: &[Arc<Target>],
-        now: u64,
-    ) -> Result<&Arc<Target>, NoneHealthy> {
-        let first = self.next.fetch_add(1, Ordering::Relaxed);
-        let turns = || {
-            let first = first % self.turns.len().max(1);
-            self.turns.iter().cycle().skip(first).take(self.turns.len())
-        };
-        let up = |target: &&Arc<Target>| !target.checked_down.load(Ordering::Relaxed);
-        let fresh = |target: &&Arc<Target>| !tried.iter().any(|old| Arc::ptr_eq(old, target));
-        let well = |target: &&Arc<Target>| target.ejected_until.load(Ordering::Relaxed) <= now;
-        turns()
-            .find(|target| up(target) && well(target) && fresh(target))
-            .or_else(|| turns().find(|target| up(target) && fresh(target)))
-            .or_else(|| turns().find(up))
-            .ok_or(NoneHealthy)
-    }
+/// When calls spare a target, in nanoseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sparing {
+    /// 0 for never.
+    pub(super) after: u32,
+    pub(super) first: u64,
+    pub(super) longest: u64,
+    pub(super) slow_start: u64,
 }
 
 impl Target {
-    fn new(
+    pub(super) fn new(
         entry: &model::Target,
         metrics: &Arc<DeploymentMetrics>,
-        endpoints: &mut Endpoints,
+        endpoint: Arc<Endpoint>,
     ) -> Option<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let authority = HeaderValue::from_str(&entry.url.authority()).ok()?;
         let gauge = metrics.target(entry.id.to_string());
         gauge.set(1);
         Some(Self {
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
             id: entry.id,
             url: entry.url.clone(),
-            authority: HeaderValue::from_str(&entry.url.authority()).ok()?,
-            endpoint: endpoints.at(&entry.url),
+            authority,
+            endpoint,
+            seed: spread::hash(&entry.id.bits().to_be_bytes()),
+            in_flight: AtomicU32::new(0),
             failures: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
             ejections: AtomicU32::new(0),
+            ramp_until: AtomicU64::new(0),
             checked_down: AtomicBool::new(false),
             gauge,
             metrics: Arc::clone(metrics),
         })
+    }
+
+    /// Calls on their way to it.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn enter(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether checks found it down.
+    pub(super) fn is_down(&self) -> bool {
+        self.checked_down.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_ejected(&self, now: u64) -> bool {
+        self.ejected_until.load(Ordering::Relaxed) > now
+    }
+
+    /// Whether neither checks nor calls speak against it.
+    pub(super) fn is_well(&self, now: u64) -> bool {
+        !self.is_down() && !self.is_ejected(now)
+    }
+
+    /// Whether it takes a call now, given that it is well: always, unless it is being brought up, when `chance` decides.
+    pub(super) fn is_up_to_it(&self, slow_start: u64, chance: u64, now: u64) -> bool {
+        let until = self.ramp_until.load(Ordering::Relaxed);
+        if until <= now || slow_start == 0 {
+            return true;
+        }
+        let done = slow_start.saturating_sub(until - now);
+        chance % 100 < (done.saturating_mul(100) / slow_start).max(RAMP_LEAST)
     }
 
     /// A call to it went well.
@@ -149,70 +122,46 @@ impl Target {
         }
     }
 
-    /// A call to it failed; after some in a row it is spared, each time for longer.
-    pub(crate) fn failed(&self, now: u64) {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if failures >= EJECT_AFTER && self.ejected_until.load(Ordering::Relaxed) <= now {
-            let ejections = self.ejections.fetch_add(1, Ordering::Relaxed).min(8);
-            let pause = EJECT_FIRST.saturating_mul(1 << ejections).min(EJECT_LONGEST);
-            let pause = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
-            self.ejected_until.store(now.saturating_add(pause), Ordering::Relaxed);
-            self.gauge.set(0);
-        }
+    /// A call to it failed. Says whether it should be spared.
+    pub(super) fn failed(&self, sparing: &Sparing, now: u64) -> bool {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        sparing.after > 0 && failures >= sparing.after && !self.is_ejected(now)
+    }
+
+    /// Spares it for a while, each time in a row for longer.
+    pub(super) fn eject(&self, sparing: &Sparing, now: u64) {
+        let ejections = self.ejections.fetch_add(1, Ordering::Relaxed).min(16);
+        let pause = sparing.first.saturating_mul(1 << ejections).min(sparing.longest);
+        let until = now.saturating_add(pause);
+        self.ramp_until.store(until.saturating_add(sparing.slow_start), Ordering::Relaxed);
+        self.ejected_until.store(until, Ordering::Relaxed);
+        self.gauge.set(0);
     }
 
     /// A health check found it up or down.
-    pub(crate) fn checked(&self, up: bool) {
-        self.checked_down.store(!up, Ordering::Relaxed);
+    pub(super) fn checked(&self, up: bool, slow_start: u64, now: u64) {
         if up {
+            self.ramp_until.store(now.saturating_add(slow_start), Ordering::Relaxed);
             self.ejected_until.store(0, Ordering::Relaxed);
         }
+        self.checked_down.store(!up, Ordering::Relaxed);
         self.show();
     }
 
+    /// Nobody checks it any more.
+    pub(super) fn is_unchecked(&self) {
+        if self.checked_down.swap(false, Ordering::Relaxed) {
+            self.show();
+        }
+    }
+
     fn show(&self) {
-        self.gauge.set(i64::from(!self.checked_down.load(Ordering::Relaxed)));
+        self.gauge.set(i64::from(!self.is_down()));
     }
 }
 
 impl Drop for Target {
     fn drop(&mut self) {
         self.metrics.forget_target(self.id.to_string());
-    }
-}
-
-/// Lays out turns so that the share of each place is its weight and heavy ones are spread (smooth weighted round
-/// robin); weights are divided by their greatest common divisor first.
-fn lay_out(weights: &[u16]) -> impl Iterator<Item = usize> {
-    let divisor = weights.iter().copied().fold(0, greatest_common_divisor).max(1);
-    let weights: Vec<i64> = weights.iter().map(|weight| i64::from(weight / divisor)).collect();
-    let total: i64 = weights.iter().sum();
-    let mut credit = vec![0; weights.len()];
-    (0..total).take(TURNS_MAX).filter_map(move |_| {
-        credit.iter_mut().zip(&weights).for_each(|(credit, weight)| *credit += weight);
-        // Among equals the first takes its turn.
-        let (at, most) = credit.iter_mut().enumerate().rev().max_by_key(|(_, credit)| **credit)?;
-        *most -= total;
-        Some(at)
-    })
-}
-
-fn greatest_common_divisor(a: u16, b: u16) -> u16 {
-    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn turns_follow_the_weights() {
-        let turns = |weights: &[u16]| lay_out(weights).collect::<Vec<_>>();
-        assert_eq!(turns(&[1, 1]), [0, 1]);
-        assert_eq!(turns(&[100, 50]), [0, 1, 0]);
-        assert_eq!(turns(&[5, 0, 5]), [0, 2]);
-        assert!(turns(&[0, 0]).is_empty());
-        let many = turns(&[u16::MAX, 1]);
-        assert_eq!(many.len(), TURNS_MAX);
     }
 }

@@ -18,7 +18,6 @@ use tokio::time::timeout;
 use super::{
     LINGER,
     head::{Offence, RequestHead, RequestTarget, is_authority},
-    incoming::keep_trailers,
     state::{Command, ConnectionState, Connections},
     stream::ClientStream,
     unless_aborted,
@@ -29,6 +28,7 @@ use crate::{
     call,
     fields::{Fields, Name},
     rejection::{Rejection, Subject},
+    trailers,
     worker::Worker,
 };
 
@@ -69,7 +69,7 @@ impl StreamBody {
             Some(Err(error)) => Poll::Ready(Some(Err(incomplete(error)))),
             None => match ready!(self.stream.poll_trailers(context)) {
                 Ok(trailers) => {
-                    self.trailers = trailers.map(keep_trailers);
+                    self.trailers = trailers.map(trailers::lawful);
                     Poll::Ready(None)
                 }
                 Err(error) => Poll::Ready(Some(Err(incomplete(error)))),

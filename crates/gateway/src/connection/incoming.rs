@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::head::{Framing, Offence, is_token, number};
-use crate::fields::Name;
+use crate::trailers;
 
 /// The longest line with the size of a chunk, and the most bytes of trailers.
 const SIZE_LINE_MAX: usize = 1 << 10;
@@ -122,7 +122,9 @@ impl BodyReader {
                 State::Trailers if line.is_empty() => State::End,
                 State::Trailers => {
                     self.trailer_bytes += end + 1;
-                    if let Some((name, value)) = trailer(line)? {
+                    if let Some((name, value)) = trailer(line)?
+                        && self.trailers.len() < trailers::FIELDS_MAX
+                    {
                         self.trailers.append(name, value);
                     }
                     State::Trailers
@@ -142,42 +144,7 @@ fn trailer(line: &[u8]) -> Result<Option<(HeaderName, HeaderValue)>, Offence> {
     let Some((b':', value)) = rest.split_first() else { return Err(Offence::Field) };
     let name = HeaderName::from_bytes(name).map_err(|_invalid| Offence::Field)?;
     let value = HeaderValue::from_bytes(value.trim_ascii()).map_err(|_invalid| Offence::Field)?;
-    Ok(may_trail(&name).then_some((name, value)))
-}
-
-/// The trailers that may come behind a body.
-pub(super) fn keep_trailers(mut trailers: HeaderMap) -> HeaderMap {
-    let gone: Vec<_> = trailers.keys().filter(|name| !may_trail(name)).cloned().collect();
-    gone.iter().for_each(|name| {
-        trailers.remove(name);
-    });
-    trailers
-}
-
-/// Whether a field may come behind the body: one that nobody acts on for routing, framing, identity or caching.
-fn may_trail(name: &HeaderName) -> bool {
-    use http::header as h;
-    let known = Name::of(name.as_str().as_bytes()) != Name::Other;
-    let others = [
-        h::AGE,
-        h::CACHE_CONTROL,
-        h::CONTENT_ENCODING,
-        h::CONTENT_RANGE,
-        h::COOKIE,
-        h::DATE,
-        h::EXPIRES,
-        h::LOCATION,
-        h::MAX_FORWARDS,
-        h::PRAGMA,
-        h::RANGE,
-        h::RETRY_AFTER,
-        h::SET_COOKIE,
-        h::VARY,
-        h::VIA,
-        h::WARNING,
-        h::WWW_AUTHENTICATE,
-    ];
-    !known && !others.contains(name)
+    Ok(trailers::is_lawful(&name).then_some((name, value)))
 }
 
 #[cfg(test)]

@@ -1,19 +1,30 @@
 //! Stage 6: to a target and back.
 //!
-//! A call is tried again only while that is safe: when nothing of it was sent, or when its method is idempotent, its
-//! body can be repeated and no answer has begun.
+//! A call is tried again only while that is safe: when no target has begun to process it, or when its method is
+//! idempotent and no answer has begun; and only while its body can be repeated. Retries go to other targets and take from
+//! the budget of the pool; that a target closed an idle connection, or turned a stream away unseen, costs nothing.
 
-use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::{Future as _, poll_fn},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, uri::PathAndQuery};
+use http::{HeaderValue, Method, StatusCode, uri::PathAndQuery};
+use tokio::time::sleep;
 
 use super::{Recorder, route::Routed};
 use crate::{
-    balance::{AnswerHead, ConnectError, RequestHead, Target, UpstreamConnection, connect},
+    balance::{
+        AnswerHead, ConnectError, Need, NoAnswer, Outcome, Place, Refusal, RequestHead, Target,
+        Tried, UpstreamConnection,
+    },
     body::{BodyTrouble, BodyWatch, ClientBody, RequestBody},
     connection::{Incomplete, RequestHead as ClientHead},
-    metrics::UpstreamFault,
+    metrics::{Shed, UpstreamFault},
     rejection::Rejection,
     table::Deployment,
     worker::Worker,
@@ -23,6 +34,8 @@ use crate::{
 const REPEATABLE_BYTES: u64 = 64 << 10;
 /// When no target is healthy and no check says when to ask again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How often a target may turn a call away unseen before that counts as a failure.
+const TURNED_AWAY_MAX: u8 = 3;
 
 /// A request on its way to whichever target takes it.
 pub(crate) struct Outgoing {
@@ -34,6 +47,10 @@ pub(crate) struct Outgoing {
     /// The fields as they are sent, without host and length.
     pub(crate) fields: Vec<u8>,
     pub(crate) body: RequestBody,
+    /// What the call has in common with others that are to go to the same target.
+    key: Option<u64>,
+    /// The protocol that the client asks to switch to.
+    pub(crate) upgrade: Option<HeaderValue>,
 }
 
 /// An answer whose body is still to come.
@@ -43,12 +60,30 @@ pub(crate) struct Answered {
 }
 
 /// How an attempt failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Failure {
-    /// The connection was closed before anything was sent; the request is whole.
-    Unsent,
+    Unconnected(ConnectError),
+    /// An idle connection was closed before anything was sent over it, which is the target's right.
+    Stale,
+    /// The target said that it has not looked at the request.
+    TurnedAway,
     /// The connection broke, or what came over it is no answer.
     Broken,
     Timeout,
+    /// The answer says that the target, or what is behind it, is not well.
+    GatewayError,
+}
+
+/// One call on its way to one target after the other.
+struct Journey<'call> {
+    worker: &'call Worker,
+    deployment: &'call Deployment,
+    recorder: &'call mut Recorder,
+    outgoing: Outgoing,
+    deadline: u64,
+    tried: Tried,
+    retries: u8,
+    turned_away: u8,
 }
 
 impl Outgoing {
@@ -73,13 +108,14 @@ impl Outgoing {
         let asked = &head.target.path;
         let original = unchanged.then(|| asked.clone());
         let query = asked.query().map(Into::into);
-        Self { method: head.method.clone(), path, original, query, fields, body }
+        let method = head.method.clone();
+        Self { method, path, original, query, fields, body, key: None, upgrade: None }
     }
 
-    /// Whether the call may be made twice.
-    fn is_repeatable(&self) -> bool {
-        let is_kept = matches!(self.body, RequestBody::Empty | RequestBody::Whole(_));
-        self.method.is_idempotent() && is_kept
+    /// With what it has in common with other calls.
+    pub(crate) fn with_key(mut self, key: Option<u64>) -> Self {
+        self.key = key;
+        self
     }
 
     /// Begins to send it to a target. The body is handed over.
@@ -105,6 +141,7 @@ impl Outgoing {
             path,
             host: &target.authority,
             fields: &self.fields,
+            upgrade: self.upgrade.as_ref(),
         };
         connection.begin(&head, body);
         Ok(())
@@ -169,124 +206,261 @@ pub(crate) fn refuse(trouble: BodyTrouble, deployment: &Deployment) -> Rejection
 pub(crate) async fn forward(
     worker: &Worker,
     deployment: &Deployment,
-    mut outgoing: Outgoing,
+    outgoing: Outgoing,
     recorder: &mut Recorder,
-    mut now: u64,
+    now: u64,
     deadline: u64,
 ) -> Result<Answered, Rejection> {
-    let mut tried: Vec<Arc<Target>> = Vec::new();
-    let mut retries = deployment.upstream.retries;
-    loop {
-        if now >= deadline {
-            return Err(fail(deployment, UpstreamFault::Timeout));
+    let place = deployment.upstream.enter(now).map_err(|refusal| match refusal {
+        Refusal::Open { retry_after } => Rejection::CircuitOpen { retry_after },
+        Refusal::Full => Rejection::UpstreamOverloaded,
+    })?;
+    recorder.place = Some(place);
+    let retries = deployment.upstream.retries;
+    let tried = Tried::default();
+    let mut journey = Journey {
+        worker,
+        deployment,
+        recorder,
+        outgoing,
+        deadline,
+        tried,
+        retries,
+        turned_away: 0,
+    };
+    journey.run(now).await
+}
+
+impl Journey<'_> {
+    async fn run(&mut self, mut now: u64) -> Result<Answered, Rejection> {
+        let upstream = &self.deployment.upstream;
+        loop {
+            if now >= self.deadline {
+                return Err(self.fail(UpstreamFault::Timeout));
+            }
+            let key = self.outgoing.key;
+            let chosen = match &mut self.recorder.place {
+                Some(place) => upstream.choose(self.tried, key, place, now),
+                None => return Err(Rejection::UpstreamFailed),
+            };
+            let Ok(target) = chosen else { return Err(self.fail(UpstreamFault::NoneHealthy)) };
+            // What is taken from the client while it is sent cannot be sent again.
+            let streamed = matches!(self.outgoing.body, RequestBody::Streamed { .. });
+            let failure = match self.attempt(target, &mut now).await? {
+                Ok(answered) => match self.judge(target, answered, streamed, now) {
+                    Ok(answered) => return Ok(answered),
+                    Err(failure) => failure,
+                },
+                Err(failure) => failure,
+            };
+            self.after(target, failure, streamed, now)?;
         }
-        let Ok(target) = deployment.upstream.choose(&tried, now) else {
-            return Err(fail(deployment, UpstreamFault::NoneHealthy));
-        };
-        let mut connection = match reach(worker, target, deadline - now).await {
+    }
+
+    /// Goes to one target.
+    async fn attempt(
+        &mut self,
+        target: &Arc<Target>,
+        now: &mut u64,
+    ) -> Result<Result<Answered, Failure>, Rejection> {
+        let per_try = self.deployment.upstream.per_try;
+        let end = self.deadline.min(now.saturating_add(per_try));
+        let mut connection = match self.reach(target, end - *now).await {
             Ok(connection) => connection,
             Err(error) => {
-                now = worker.now();
-                target.failed(now);
-                let rejection = fail(deployment, error.into());
-                if retries == 0 {
-                    return Err(rejection);
-                }
-                retries -= 1;
-                tried.push(Arc::clone(target));
-                continue;
+                *now = self.worker.now();
+                return Ok(Err(Failure::Unconnected(error)));
             }
         };
-        let again = retries > 0 && outgoing.is_repeatable();
-        let began = if connection.reused { now } else { worker.now() };
-        let outcome = exchange(worker, &mut connection, &mut outgoing, target, deadline).await?;
-        now = worker.now();
-        recorder.add_upstream_nanos(now.saturating_sub(began));
+        let began = if connection.is_reused() { *now } else { self.worker.now() };
+        let outcome = self.exchange(&mut connection, target, began, end).await?;
+        *now = self.worker.now();
+        let took = now.saturating_sub(began);
+        self.recorder.add_upstream_nanos(took);
         match outcome {
             Ok(head) => {
-                target.succeeded();
-                return Ok(Answered { head, connection });
+                self.deployment.upstream.measured(took, *now);
+                Ok(Ok(Answered { head, connection }))
             }
-            // The target closed an idle connection, which is its right and costs nobody a retry.
-            Err(Failure::Unsent) if connection.reused => {}
-            Err(Failure::Timeout) => {
-                target.failed(now);
-                return Err(fail(deployment, UpstreamFault::Timeout));
-            }
-            Err(Failure::Broken | Failure::Unsent) => {
-                let trouble = recorder.request_body.as_ref().and_then(|watch| watch.trouble.get());
-                if let Some(trouble) = trouble {
-                    return Err(refuse(trouble, deployment));
+            Err(failure) => {
+                if failure == Failure::TurnedAway
+                    && let Some(body) = connection.take_back()
+                {
+                    self.outgoing.body = body;
                 }
-                target.failed(now);
-                let rejection = fail(deployment, UpstreamFault::Broken);
-                if !again {
-                    return Err(rejection);
-                }
-                retries -= 1;
-                tried.push(Arc::clone(target));
+                Ok(Err(failure))
             }
+        }
+    }
+
+    /// An idle connection to the target, or a new one.
+    async fn reach(
+        &self,
+        target: &Arc<Target>,
+        left: u64,
+    ) -> Result<Box<UpstreamConnection>, ConnectError> {
+        let only_http1 = self.outgoing.upgrade.is_some();
+        if let Some(connection) = self.worker.pool.take(target, only_http1) {
+            return Ok(connection);
+        }
+        let settings = &self.worker.shared.settings;
+        let need = Need {
+            policy: &settings.address_policy,
+            patience: settings.connect_timeout.min(Duration::from_nanos(left)),
+            most: self.deployment.upstream.max_connections,
+            only_http1,
+            now: self.worker.now(),
+        };
+        // Rare, and large for a future that every call carries with it.
+        Box::pin(self.worker.pool.connect(target, need)).await
+    }
+
+    /// Sends the request and waits for the head of its answer.
+    async fn exchange(
+        &mut self,
+        connection: &mut UpstreamConnection,
+        target: &Target,
+        now: u64,
+        end: u64,
+    ) -> Result<Result<AnswerHead, Failure>, Rejection> {
+        if !connection.is_quiet().await {
+            let stale = connection.is_reused();
+            return Ok(Err(if stale { Failure::Stale } else { Failure::Broken }));
+        }
+        self.outgoing.begin(target, connection)?;
+        let worker = self.worker;
+        // The whole call is watched by the sweeper; only a try that ends before it needs a timer of its own.
+        let mut timer = (end < self.deadline)
+            .then(|| Box::pin(sleep(Duration::from_nanos(end.saturating_sub(now)))));
+        let answer = poll_fn(|context| {
+            match connection.poll_answer(context, &mut worker.scratch.borrow_mut()) {
+                Poll::Ready(answer) => Poll::Ready(answer.map_err(|none| match none {
+                    NoAnswer::Broken => Failure::Broken,
+                    NoAnswer::Unprocessed => Failure::TurnedAway,
+                })),
+                Poll::Pending if worker.coarse_now() >= end => Poll::Ready(Err(Failure::Timeout)),
+                Poll::Pending => match &mut timer {
+                    Some(timer) => timer.as_mut().poll(context).map(|()| Err(Failure::Timeout)),
+                    None => Poll::Pending,
+                },
+            }
+        });
+        Ok(answer.await)
+    }
+
+    /// Takes an answer, unless it only says that the target is not well and another one can be asked.
+    fn judge(
+        &mut self,
+        target: &Target,
+        answered: Answered,
+        streamed: bool,
+        now: u64,
+    ) -> Result<Answered, Failure> {
+        let upstream = &self.deployment.upstream;
+        if !is_gateway_error(answered.head.status) {
+            target.succeeded();
+            self.recorder.ended(Outcome::Well);
+            return Ok(answered);
+        }
+        if upstream.retry_gateway_errors
+            && self.retries > 0
+            && !streamed
+            && self.outgoing.method.is_idempotent()
+            && upstream.has_another(self.with_this_one(), now)
+        {
+            return Err(Failure::GatewayError);
+        }
+        upstream.failed(target, now);
+        self.recorder.ended(Outcome::Failed);
+        Ok(answered)
+    }
+
+    /// What becomes of the call after a failure: it is tried again, or rejected.
+    fn after(
+        &mut self,
+        target: &Target,
+        failure: Failure,
+        streamed: bool,
+        now: u64,
+    ) -> Result<(), Rejection> {
+        let whole = !streamed || !matches!(self.outgoing.body, RequestBody::Empty);
+        if failure == Failure::Stale {
+            return Ok(());
+        }
+        if failure == Failure::TurnedAway && whole && self.turned_away < TURNED_AWAY_MAX {
+            self.turned_away += 1;
+            return Ok(());
+        }
+        let trouble = self.recorder.request_body.as_ref().and_then(|watch| watch.trouble.get());
+        if let Some(trouble) = trouble {
+            return Err(refuse(trouble, self.deployment));
+        }
+        if failure == Failure::Unconnected(ConnectError::TooMany) {
+            // The target is as it should be; there are only too many calls for it.
+            self.deployment.metrics.count_shed(Shed::Connections);
+        } else {
+            self.deployment.upstream.failed(target, now);
+        }
+        let (fault, unseen) = match failure {
+            Failure::Unconnected(error) => (error.fault(), true),
+            Failure::TurnedAway => (Some(UpstreamFault::Broken), true),
+            Failure::Broken | Failure::Stale => (Some(UpstreamFault::Broken), false),
+            Failure::Timeout => (Some(UpstreamFault::Timeout), false),
+            Failure::GatewayError => (Some(UpstreamFault::Status), false),
+        };
+        let rejection = fault.map_or(Rejection::UpstreamOverloaded, |fault| self.fail(fault));
+        let safe = whole && (unseen || self.outgoing.method.is_idempotent());
+        let possible = safe && self.retries > 0 && now < self.deadline;
+        if !possible || !self.deployment.upstream.take_retry(now) {
+            return Err(rejection);
+        }
+        self.retries -= 1;
+        self.tried = self.with_this_one();
+        Ok(())
+    }
+
+    fn with_this_one(&self) -> Tried {
+        self.recorder.place.as_ref().map_or(self.tried, |place: &Place| self.tried.and(place))
+    }
+
+    /// Counts a failed attempt and says what the caller is told if it was the last.
+    fn fail(&mut self, fault: UpstreamFault) -> Rejection {
+        let deployment = self.deployment;
+        deployment.metrics.count_failure(fault);
+        if fault != UpstreamFault::NoneHealthy {
+            self.recorder.ended(Outcome::Failed);
+        }
+        match fault {
+            UpstreamFault::Connect | UpstreamFault::Refused => Rejection::UpstreamUnreachable,
+            UpstreamFault::Certificate => Rejection::UpstreamCertificate,
+            UpstreamFault::Broken | UpstreamFault::Status => Rejection::UpstreamFailed,
+            UpstreamFault::Timeout => Rejection::UpstreamTimeout,
+            UpstreamFault::NoneHealthy => Rejection::NoHealthyTarget {
+                retry_after: deployment.upstream.health_check.as_ref().map_or(
+                    RETRY_AFTER,
+                    |check| {
+                        let interval = u64::from(check.interval_ms);
+                        Duration::from_millis(interval * u64::from(check.healthy_after))
+                    },
+                ),
+            },
         }
     }
 }
 
-/// An idle connection to the target, or a new one.
-async fn reach(
-    worker: &Worker,
-    target: &Arc<Target>,
-    left: u64,
-) -> Result<Box<UpstreamConnection>, ConnectError> {
-    if let Some(connection) = worker.pool.take(target) {
-        return Ok(connection);
-    }
-    let settings = &worker.shared.settings;
-    let patience = settings.connect_timeout.min(Duration::from_nanos(left));
-    // Rare, and large for a future that every call carries with it.
-    Box::pin(connect(target, &settings.address_policy, patience, worker.now())).await
+/// Whether an answer says that the target, or what is behind it, is not well.
+fn is_gateway_error(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 502..=504)
 }
 
-/// Sends a request and waits for the head of its answer.
-async fn exchange(
-    worker: &Worker,
-    connection: &mut UpstreamConnection,
-    outgoing: &mut Outgoing,
-    target: &Target,
-    deadline: u64,
-) -> Result<Result<AnswerHead, Failure>, Rejection> {
-    if !connection.is_quiet().await {
-        return Ok(Err(Failure::Unsent));
-    }
-    outgoing.begin(target, connection)?;
-    let answer = poll_fn(|context| {
-        match connection.poll_answer(context, &mut worker.scratch.borrow_mut()) {
-            Poll::Ready(answer) => Poll::Ready(answer.map_err(|_broken| Failure::Broken)),
-            Poll::Pending if worker.coarse_now() >= deadline => Poll::Ready(Err(Failure::Timeout)),
-            Poll::Pending => Poll::Pending,
-        }
-    });
-    Ok(answer.await)
-}
-
-/// Counts a failed attempt and says what the caller is told if it was the last.
-fn fail(deployment: &Deployment, fault: UpstreamFault) -> Rejection {
-    deployment.metrics.count_failure(fault);
-    match fault {
-        UpstreamFault::Connect | UpstreamFault::Refused => Rejection::UpstreamUnreachable,
-        UpstreamFault::Broken => Rejection::UpstreamFailed,
-        UpstreamFault::Timeout => Rejection::UpstreamTimeout,
-        UpstreamFault::NoneHealthy => Rejection::NoHealthyTarget {
-            retry_after: deployment.upstream.health_check.as_ref().map_or(RETRY_AFTER, |check| {
-                Duration::from_millis(u64::from(check.interval_ms) * u64::from(check.healthy_after))
-            }),
-        },
-    }
-}
-
-impl From<ConnectError> for UpstreamFault {
-    fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::Unreachable => Self::Connect,
-            ConnectError::Forbidden => Self::Refused,
+impl ConnectError {
+    /// How it is counted; not at all when the target is as it should be.
+    const fn fault(self) -> Option<UpstreamFault> {
+        match self {
+            Self::Unreachable => Some(UpstreamFault::Connect),
+            Self::Forbidden => Some(UpstreamFault::Refused),
+            Self::Certificate => Some(UpstreamFault::Certificate),
+            Self::TooMany => None,
         }
     }
 }

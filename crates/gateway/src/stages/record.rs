@@ -8,8 +8,12 @@ use model::{Fault, SubscriptionId, UsageRecord};
 
 use super::{identify::Caller, limit::Permit};
 use crate::{
-    balance::UpstreamConnection, body::BodyWatch, connection::ConnectionState,
-    metrics::UpstreamFault, table::Deployment, worker::Worker,
+    balance::{Outcome, Place, UpstreamConnection},
+    body::BodyWatch,
+    connection::ConnectionState,
+    metrics::UpstreamFault,
+    table::Deployment,
+    worker::Worker,
 };
 
 /// The status recorded for a client that went away before it was answered.
@@ -31,6 +35,8 @@ pub(crate) struct Recorder {
     pub(crate) operation: Option<u16>,
     pub(crate) request_body: Option<Rc<BodyWatch>>,
     pub(crate) permits: Vec<Permit>,
+    /// The call's place among those of its pool.
+    pub(crate) place: Option<Place>,
     ended: bool,
 }
 
@@ -59,6 +65,7 @@ impl Recorder {
             operation: None,
             request_body: None,
             permits: Vec::new(),
+            place: None,
             ended: false,
         }
     }
@@ -110,8 +117,16 @@ impl Recorder {
         if let Some(deployment) = &self.deployment {
             deployment.metrics.count_failure(fault);
         }
+        self.ended(Outcome::Failed);
         self.connection.set_broken();
         self.finish(fault.whose());
+    }
+
+    /// How the call ended is known, as far as its pool is concerned.
+    pub(crate) fn ended(&mut self, outcome: Outcome) {
+        if let Some(place) = &mut self.place {
+            place.outcome = outcome;
+        }
     }
 
     /// The call has ended, and the last of its answer may go out once this is written.
@@ -122,6 +137,9 @@ impl Recorder {
         self.permits.clear();
         let now = self.worker.now();
         let took = now.saturating_sub(self.arrived);
+        if let (Some(deployment), Some(place)) = (&self.deployment, self.place.take()) {
+            deployment.upstream.leave(&place, now);
+        }
         let metrics = &self.worker.shared.metrics;
         match &self.deployment {
             Some(deployment) => {

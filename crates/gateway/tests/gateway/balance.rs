@@ -81,6 +81,7 @@ fn health_checks_take_targets_out_and_back_in() {
     });
     let mut entry = deployment(&[target.address]);
     entry.upstream.health_check = Some(HealthCheck {
+        kind: model::CheckKind::Http,
         path: "/health".to_owned(),
         interval_ms: 20,
         timeout_ms: 1_000,

@@ -5,13 +5,17 @@
 mod balance;
 mod delivery;
 mod exchange;
+mod faults;
 mod framing;
 mod headers;
 mod http2;
+mod http2_upstream;
 mod identity;
 mod limits;
+mod resilience;
 mod restart;
 mod support;
 mod tls;
+mod tls_upstream;
 mod upstream;
 mod validation;

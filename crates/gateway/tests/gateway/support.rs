@@ -66,9 +66,13 @@ pub(crate) fn deployment(targets: &[SocketAddr]) -> DeploymentEntry {
         upstream: Upstream {
             targets: (0..).zip(targets).map(target).collect(),
             balance: Balance::RoundRobin,
+            hash_on: None,
+            protocol: model::Protocol::Auto,
+            tls: model::UpstreamTls::default(),
             health_check: None,
             timeout_ms: 5_000,
             retries: 1,
+            resilience: model::Resilience::default(),
         },
         limits: Vec::new(),
         max_body_bytes: 100_000,
@@ -357,13 +361,27 @@ impl Client {
                 return;
             };
             let size = u64::from_str_radix(&size, 16).unwrap();
+            if size == 0 {
+                return self.read_trailers(answer);
+            }
             let taken = self.reader.by_ref().take(size).read_to_end(&mut answer.body);
             if taken.ok().map(|taken| taken as u64) != Some(size) || self.line().is_none() {
                 answer.whole = false;
                 return;
             }
-            if size == 0 {
-                return;
+        }
+    }
+
+    /// Trailers join the headers.
+    fn read_trailers(&mut self, answer: &mut Answer) {
+        loop {
+            match self.line() {
+                None => return answer.whole = false,
+                Some(line) if line.is_empty() => return,
+                Some(line) => {
+                    let (name, value) = line.split_once(": ").unwrap();
+                    answer.headers.push((name.to_owned(), value.to_owned()));
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use std::{
     future::{Future as _, poll_fn},
     io::{self, IoSlice, Write as _},
     mem::MaybeUninit,
+    net::SocketAddr,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
@@ -16,17 +17,18 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
     header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
-    uri::PathAndQuery,
 };
-use tokio::{
-    io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
-use super::chunks::Chunks;
+use super::{
+    chunks::Chunks,
+    connection::{AnswerHead, Broken, RequestHead},
+    endpoint::Open,
+    stream::UpstreamStream,
+};
 use crate::{
     body::{BodyTrouble, RequestBody},
-    headers,
+    headers, trailers,
 };
 
 /// The largest head of an answer, and the most fields it may have.
@@ -40,19 +42,23 @@ const BULK_MOST: usize = 512 << 10;
 const FIELDS_ADDED: usize = 7;
 
 /// A connection to a target.
-///
-/// It is large and changes hands often, so it is passed on in a box.
-pub(crate) struct UpstreamConnection {
-    stream: TcpStream,
-    pub(super) endpoint: u64,
+pub(crate) struct Http1 {
+    stream: UpstreamStream,
+    pub(super) open: Open,
+    /// Where it leads.
+    pub(super) peer: Option<SocketAddr>,
     /// Whether it has carried a call before.
-    pub(crate) reused: bool,
+    pub(super) reused: bool,
     sending: Sending,
     receiving: Receiving,
     /// Whether the answer has no body whatever it says.
     to_head: bool,
+    /// Whether the target may switch to another protocol.
+    to_upgrade: bool,
     /// Whether another request may follow.
     keep: bool,
+    /// What came after the body.
+    trailers: Option<HeaderMap>,
     /// What was read and not taken yet.
     unread: Bytes,
     /// Where a large body is read into, and how much of it at once; nothing while a target sends little.
@@ -69,6 +75,8 @@ struct Sending {
     data: Bytes,
     body: Option<RequestBody>,
     chunks: ChunksSent,
+    /// Whether something may still be held back by the protection of the stream.
+    unflushed: bool,
 }
 
 /// Whether the body is sent in chunks, and whether one has to be closed.
@@ -90,40 +98,25 @@ enum Receiving {
     UntilClose,
 }
 
-/// The head of a request. The fields are those of [`headers::write_request`], without host and length.
-pub(crate) struct RequestHead<'call> {
-    pub(crate) method: &'call Method,
-    pub(crate) path: &'call PathAndQuery,
-    pub(crate) host: &'call HeaderValue,
-    pub(crate) fields: &'call [u8],
-}
-
-/// The head of an answer, without what was meant for this connection alone.
-pub(crate) struct AnswerHead {
-    pub(crate) status: StatusCode,
-    pub(crate) fields: HeaderMap,
-}
-
-/// The connection broke, or what came over it is no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Broken;
-
 /// Why a request was not sent whole.
 enum SendError {
     Body,
     Connection,
 }
 
-impl UpstreamConnection {
-    pub(super) fn new(stream: TcpStream, endpoint: u64) -> Self {
+impl Http1 {
+    pub(super) fn new(stream: UpstreamStream, open: Open) -> Self {
         Self {
+            peer: stream.peer().ok(),
             stream,
-            endpoint,
+            open,
             reused: false,
             sending: Sending::default(),
             receiving: Receiving::Nothing,
             to_head: false,
+            to_upgrade: false,
             keep: true,
+            trailers: None,
             unread: Bytes::new(),
             room: BytesMut::new(),
             bulk: 0,
@@ -132,7 +125,7 @@ impl UpstreamConnection {
 
     /// Whether the target is quiet, as it should be before a request: it has neither closed the connection nor sent
     /// anything unasked.
-    pub(crate) async fn is_quiet(&mut self) -> bool {
+    pub(super) async fn is_quiet(&mut self) -> bool {
         let mut byte = [0];
         poll_fn(|context| Poll::Ready(self.poll_read(context, &mut byte).is_pending())).await
     }
@@ -144,16 +137,18 @@ impl UpstreamConnection {
         self.bulk = 0;
     }
 
-    /// Begins to send a request; [`UpstreamConnection::poll_answer`] carries on with it.
-    pub(crate) fn begin(&mut self, head: &RequestHead<'_>, body: RequestBody) {
+    /// Begins to send a request; [`Http1::poll_answer`] carries on with it.
+    pub(super) fn begin(&mut self, head: &RequestHead<'_>, body: RequestBody) {
         self.sending.begin(head, body);
         self.receiving = Receiving::Head;
         self.to_head = head.method == Method::HEAD;
+        self.to_upgrade = head.upgrade.is_some();
+        self.trailers = None;
         self.keep = true;
     }
 
     /// Sends on, and waits for the head of the answer.
-    pub(crate) fn poll_answer(
+    pub(super) fn poll_answer(
         &mut self,
         context: &mut Context<'_>,
         scratch: &mut [u8],
@@ -176,7 +171,7 @@ impl UpstreamConnection {
     }
 
     /// Sends on, and waits for more of the answer's body.
-    pub(crate) fn poll_data(
+    pub(super) fn poll_data(
         &mut self,
         context: &mut Context<'_>,
         scratch: &mut [u8],
@@ -202,12 +197,12 @@ impl UpstreamConnection {
     }
 
     /// Whether the answer has arrived whole.
-    pub(crate) fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.receiving == Receiving::Nothing
     }
 
     /// How many bytes of the body are still to come, when that is known.
-    pub(crate) fn left(&self) -> Option<u64> {
+    pub(super) fn left(&self) -> Option<u64> {
         match self.receiving {
             Receiving::Nothing => Some(0),
             Receiving::Length(left) => Some(left),
@@ -216,8 +211,18 @@ impl UpstreamConnection {
     }
 
     /// Whether it can carry another call.
-    pub(crate) fn is_reusable(&self) -> bool {
+    pub(super) fn is_reusable(&self) -> bool {
         self.keep && self.has_ended() && self.sending.has_ended() && self.unread.is_empty()
+    }
+
+    /// What came after the body, once it has ended.
+    pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
+    }
+
+    /// The stream after the protocol was switched, and what was read of it already.
+    pub(super) fn into_upgraded(self) -> (UpstreamStream, Bytes) {
+        (self.stream, self.unread)
     }
 
     /// Sends as much as possible now. A target may stop to read and answer all the same; that is its last answer.
@@ -285,7 +290,12 @@ impl UpstreamConnection {
             let status =
                 head.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Broken)?;
             if status == StatusCode::SWITCHING_PROTOCOLS {
-                return Err(Broken);
+                let old = head.version == Some(0);
+                return if self.to_upgrade && !old {
+                    self.accept(status, old, &text, head.headers).map(Some)
+                } else {
+                    Err(Broken)
+                };
             }
             if !status.is_informational() {
                 let old = head.version == Some(0);
@@ -341,7 +351,7 @@ impl UpstreamConnection {
         if chunked && length.is_some() {
             return Err(Broken);
         }
-        let bodiless = self.to_head || matches!(status.as_u16(), 204 | 304);
+        let bodiless = self.to_head || matches!(status.as_u16(), 101 | 204 | 304);
         self.receiving = match length {
             _ if bodiless => Receiving::Nothing,
             _ if chunked => Receiving::Chunks(Chunks::new()),
@@ -349,7 +359,9 @@ impl UpstreamConnection {
             Some(length) => Receiving::Length(length),
             None => Receiving::UntilClose,
         };
-        self.keep &= !close && (!old || keep_alive) && self.receiving != Receiving::UntilClose;
+        let switched = status == StatusCode::SWITCHING_PROTOCOLS;
+        self.keep &=
+            !close && !switched && (!old || keep_alive) && self.receiving != Receiving::UntilClose;
         Ok(AnswerHead { status, fields })
     }
 
@@ -372,6 +384,7 @@ impl UpstreamConnection {
             Receiving::Chunks(chunks) => {
                 let data = chunks.take(&mut self.unread).map_err(|_malformed| Broken)?;
                 if chunks.has_ended() {
+                    self.trailers = chunks.take_trailers();
                     self.receiving = Receiving::Nothing;
                 }
                 Ok(data)
@@ -397,6 +410,12 @@ impl Sending {
         text.extend_from_slice(head.host.as_bytes());
         text.extend_from_slice(b"\r\n");
         text.extend_from_slice(head.fields);
+        if let Some(protocol) = head.upgrade {
+            text.extend_from_slice(b"connection: upgrade\r\nupgrade: ");
+            text.extend_from_slice(protocol.as_bytes());
+            text.extend_from_slice(b"\r\n");
+        }
+        self.unflushed = true;
         let expected = matches!(*head.method, Method::POST | Method::PUT | Method::PATCH);
         match body.length() {
             Some(0) if !expected => {}
@@ -417,23 +436,28 @@ impl Sending {
     }
 
     fn has_ended(&self) -> bool {
-        self.text.is_empty() && self.data.is_empty() && self.body.is_none()
+        !self.unflushed && self.text.is_empty() && self.data.is_empty() && self.body.is_none()
     }
 
     fn poll_send(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut UpstreamStream,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), SendError>> {
         loop {
             ready!(self.poll_write(stream, context)).map_err(|_io| SendError::Connection)?;
-            let Some(body) = &mut self.body else { return Poll::Ready(Ok(())) };
+            let flushed = Pin::new(&mut *stream).poll_flush(context);
+            ready!(flushed).map_err(|_io| SendError::Connection)?;
+            let Some(body) = &mut self.body else {
+                self.unflushed = false;
+                return Poll::Ready(Ok(()));
+            };
             let data = ready!(body.poll_data(context))
                 .transpose()
                 .map_err(|_trouble: BodyTrouble| SendError::Body)?;
-            let trailers = if data.is_none() { body.take_trailers() } else { None };
             if self.chunks != ChunksSent::Unchunked {
-                self.frame(data.as_ref(), trailers.as_ref());
+                let trailers = if data.is_none() { body.take_trailers() } else { None };
+                self.frame(data.as_ref(), trailers);
             }
             match data {
                 Some(data) => self.data = data,
@@ -443,7 +467,7 @@ impl Sending {
     }
 
     /// Closes the chunk before, and opens one for `data` or ends the body.
-    fn frame(&mut self, data: Option<&Bytes>, trailers: Option<&HeaderMap>) {
+    fn frame(&mut self, data: Option<&Bytes>, trailers: Option<HeaderMap>) {
         // An empty chunk would end the body.
         if data.is_some_and(Bytes::is_empty) {
             return;
@@ -457,8 +481,10 @@ impl Sending {
                 .expect("a vector takes whatever is written"),
             None => {
                 self.text.extend_from_slice(b"0\r\n");
-                for (name, value) in trailers.into_iter().flatten() {
-                    headers::write_field(&mut self.text, name.as_str(), value.as_bytes());
+                for (name, value) in trailers.map(trailers::lawful).iter().flatten() {
+                    for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                        self.text.extend_from_slice(part);
+                    }
                 }
                 self.text.extend_from_slice(b"\r\n");
             }
@@ -467,7 +493,7 @@ impl Sending {
 
     fn poll_write(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut UpstreamStream,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
