@@ -150,18 +150,18 @@ impl Shared {
                 stream.set_nonblocking(false).unwrap();
                 self.accepted.fetch_add(1, Ordering::SeqCst);
                 let shared = Arc::clone(&self);
-                thread::spawn(move || shared.carry(stream));
+                thread::spawn(move || shared.carry(&stream));
             } else {
                 thread::sleep(Duration::from_millis(1));
             }
         }
     }
 
-    fn carry(self: Arc<Self>, client: TcpStream) {
+    fn carry(self: Arc<Self>, client: &TcpStream) {
         let cut = Arc::new(AtomicBool::new(false));
         self.open.lock().unwrap().push(Arc::downgrade(&cut));
-        let Ok(server) = TcpStream::connect(self.target) else { return end_by_reset(&client) };
-        for stream in [&client, &server] {
+        let Ok(server) = TcpStream::connect(self.target) else { return end_by_reset(client) };
+        for stream in [client, &server] {
             stream.set_read_timeout(Some(TICK)).unwrap();
             stream.set_nodelay(true).unwrap();
         }
@@ -175,9 +175,9 @@ impl Shared {
                 let _ = to.shutdown(Shutdown::Write);
             }
         });
-        self.carry_answers(&server, &client, &cut);
+        self.carry_answers(&server, client, &cut);
         if cut.load(Ordering::SeqCst) {
-            end_by_reset(&client);
+            end_by_reset(client);
         } else {
             let _ = client.shutdown(Shutdown::Write);
         }
