@@ -458,10 +458,8 @@ fn check_hash_on(draft: &UpstreamDraft, violations: &mut Vec<Violation>) {
 
 fn check_tls(draft: &UpstreamDraft, violations: &mut Vec<Violation>) {
     let UpstreamTls { ca_certificates, server_name } = &draft.tls;
-    if let Some(pem) = ca_certificates {
-        if let Err(message) = check_authorities(pem) {
-            violations.push(Violation::new("upstream.tls.caCertificates", message));
-        }
+    if let Some(Err(message)) = ca_certificates.as_deref().map(check_authorities) {
+        violations.push(Violation::new("upstream.tls.caCertificates", message));
     }
     if server_name.as_deref().is_some_and(|name| ServerName::try_from(name).is_err()) {
         let message = "must be a host name or an address";

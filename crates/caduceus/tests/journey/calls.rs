@@ -203,6 +203,38 @@ testkit::on_both_databases! {
         }).await;
     }
 
+    async fn what_a_pool_is_told_reads_back_and_holds(database: Database) {
+        let market = Market::open(database, json!({})).await;
+        let provider = market.hospital.provider();
+        let path = format!("/deployments/{}", market.deployment);
+        let before = provider.get(&path).await.ok();
+        assert_eq!(before["upstream"]["protocol"], "auto");
+        assert_eq!(before["upstream"]["resilience"]["retryBudget"]["percent"], 20);
+        let changes = json!({ "upstream": {
+            "balance": "consistent_hash", "hashOn": { "header": "X-Ward" },
+            "healthCheck": { "kind": "tcp", "intervalSeconds": 1 },
+            "resilience": { "perTryTimeoutSeconds": 0.25, "breaker": { "minimumCalls": 5 } },
+        } });
+        let after = provider.patch(&path, &changes).await.ok();
+        let upstream = &after["upstream"];
+        assert_eq!(upstream["hashOn"], json!({ "header": "X-Ward" }));
+        assert_eq!(upstream["healthCheck"]["kind"], "tcp");
+        assert_eq!(upstream["resilience"]["perTryTimeoutSeconds"], 0.25);
+        assert_eq!(upstream["resilience"]["breaker"]["failurePercent"], 50);
+        assert_eq!(provider.get(&path).await.ok()["upstream"], *upstream);
+        market.installation.settled().await;
+        let caller = market.caller();
+        for _ in 0..4 {
+            caller.get("/scheduling/appointments").await.expect_status(200);
+        }
+        // Back to what holds when nothing is said.
+        let nothing = json!({ "upstream": {
+            "balance": "round_robin", "hashOn": null, "healthCheck": null, "resilience": null,
+        } });
+        let again = provider.patch(&path, &nothing).await.ok();
+        assert_eq!(again["upstream"]["resilience"], before["upstream"]["resilience"]);
+    }
+
     async fn the_server_ends_in_good_order_and_goes_on_where_it_was(database: Database) {
         let mut market = Market::open(database, json!({})).await;
         let caller = market.caller();

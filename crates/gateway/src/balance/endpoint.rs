@@ -276,3 +276,96 @@ async fn look_up(
     *lock() = Known { addresses: Arc::clone(&found), until: now.saturating_add(keep) };
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn address(last: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, last], 80))
+    }
+
+    /// The resolver of a name that nobody knows, with addresses from an earlier answer.
+    fn stale(addresses: &[SocketAddr]) -> Resolver {
+        let known = Known { addresses: addresses.into(), until: 0 };
+        let host = Host::Name { name: "nobody.invalid".into(), known: Mutex::new(known) };
+        Resolver { host, port: 80, next: AtomicUsize::new(0) }
+    }
+
+    fn ask(resolver: &Resolver, policy: &AddressPolicy) -> Result<Vec<SocketAddr>, ResolveError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(resolver.addresses(policy, Duration::from_secs(5), SECOND))
+    }
+
+    fn everywhere() -> AddressPolicy {
+        AddressPolicy::allowing(vec![model::Network::parse("0.0.0.0/0").unwrap()])
+    }
+
+    #[test]
+    fn the_last_answer_stays_when_nobody_answers() {
+        let resolver = stale(&[address(1)]);
+        assert_eq!(ask(&resolver, &everywhere()), Ok(vec![address(1)]));
+        assert_eq!(ask(&stale(&[]), &everywhere()), Err(ResolveError::Unknown));
+    }
+
+    #[test]
+    fn the_addresses_of_a_name_take_turns() {
+        let resolver = stale(&[address(1), address(2), address(3)]);
+        let firsts: Vec<_> = (0..4).map(|_| ask(&resolver, &everywhere()).unwrap()[0]).collect();
+        assert_eq!(firsts, [address(1), address(2), address(3), address(1)]);
+    }
+
+    #[test]
+    fn addresses_that_are_not_permitted_are_left_out() {
+        let one = AddressPolicy::allowing(vec![model::Network::parse("10.0.0.2").unwrap()]);
+        let resolver = stale(&[address(1), address(2)]);
+        assert_eq!(ask(&resolver, &one), Ok(vec![address(2)]));
+        assert_eq!(ask(&stale(&[address(1)]), &one), Err(ResolveError::Forbidden));
+    }
+
+    #[test]
+    fn connections_lead_where_the_name_does() {
+        let resolver = stale(&[address(1), address(2)]);
+        assert!(resolver.leads_to(address(2)) && !resolver.leads_to(address(3)));
+        // Nothing is known yet, which is no reason to close anything.
+        assert!(stale(&[]).leads_to(address(3)));
+    }
+
+    #[test]
+    fn connections_are_counted_while_they_are_open() {
+        let url = UpstreamUrl::parse("http://10.0.0.1").unwrap();
+        let endpoint = Endpoints::default().at(&url, Protocol::Auto, &UpstreamTls::default());
+        let one = endpoint.open(2, 0);
+        let two = endpoint.open(2, 0);
+        assert!(one.is_some() && two.is_some() && !endpoint.is_pressed(0));
+        assert!(endpoint.open(2, 0).is_none() && endpoint.is_pressed(0));
+        drop(one);
+        assert!(endpoint.open(2, 0).is_some());
+    }
+
+    #[test]
+    fn endpoints_are_shared_only_by_those_that_are_reached_alike() {
+        let mut endpoints = Endpoints::default();
+        let plain = UpstreamUrl::parse("http://10.0.0.1:443").unwrap();
+        let secure = UpstreamUrl::parse("https://10.0.0.1").unwrap();
+        let (none, named) = (
+            UpstreamTls::default(),
+            UpstreamTls { server_name: Some("lab.example".to_owned()), ..UpstreamTls::default() },
+        );
+        let mut at = |url, protocol, tls| endpoints.at(url, protocol, tls).number;
+        let numbers = [
+            at(&plain, Protocol::Auto, &none),
+            at(&plain, Protocol::Http2, &none),
+            at(&secure, Protocol::Auto, &none),
+            at(&secure, Protocol::Http1, &none),
+            at(&secure, Protocol::Auto, &named),
+        ];
+        let different: std::collections::HashSet<_> = numbers.into_iter().collect();
+        assert_eq!(different.len(), numbers.len());
+        // What concerns TLS alone makes no difference without it.
+        assert_eq!(at(&plain, Protocol::Http1, &named), numbers[0]);
+        assert_eq!(at(&secure, Protocol::Auto, &named), numbers[4]);
+    }
+}
