@@ -6,6 +6,7 @@ mod check;
 mod chunks;
 mod connection;
 mod endpoint;
+mod head;
 mod http1;
 mod http2;
 mod pool;
@@ -21,7 +22,6 @@ pub(crate) use check::HealthChecks;
 pub(crate) use connection::{AnswerHead, NoAnswer, RequestHead, UpstreamConnection};
 pub(crate) use endpoint::{Endpoint, Endpoints};
 pub(crate) use pool::{ConnectError, Need, Pool};
-#[expect(unused_imports, reason = "for the codec towards clients, which joins two streams")]
 pub(crate) use stream::UpstreamStream;
 pub(crate) use target::Target;
 pub(crate) use upstream::{Place, Refusal, Tried, Upstream};

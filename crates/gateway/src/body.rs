@@ -13,7 +13,8 @@ use model::Fault;
 use crate::{
     balance::UpstreamConnection,
     coding::{DecodeError, PIECE},
-    connection::{Incomplete, StreamBody, Wire},
+    connection::{Incomplete, StreamBody, Tunnel, Wire},
+    fields::AnswerFields,
     metrics::UpstreamFault,
     stages::{Recorder, present::Recoding},
 };
@@ -29,10 +30,12 @@ pub(crate) enum ClientBody {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     /// Without those that frame the body.
-    pub(crate) fields: HeaderMap,
+    pub(crate) fields: AnswerFields,
     pub(crate) body: ResponseBody,
     /// Whether the connection cannot be used any further.
     pub(crate) closes: bool,
+    /// The far end, when the connection has switched to another protocol.
+    pub(crate) tunnel: Option<Box<Tunnel>>,
 }
 
 /// The body of a request on its way to a target.

@@ -3,17 +3,17 @@
 use std::{rc::Rc, sync::Arc};
 
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
-    header::{CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, TE},
+    HeaderValue, Method, StatusCode,
+    header::{CONNECTION, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, TE, UPGRADE},
 };
 use jiff::Timestamp;
 use model::{Fault, Protocols};
 
 use crate::{
-    balance::AnswerHead,
+    balance::{AnswerHead, UpstreamConnection},
     body::{Answer, ClientBody, Patience, RequestBody, ResponseBody},
-    connection::{ConnectionState, RequestHead},
-    fields::{Fields, Name},
+    connection::{ConnectionState, RequestHead, Tunnel},
+    fields::{AnswerFields, Fields, Name},
     headers,
     rejection::{Rejection, Subject},
     stages::{
@@ -25,7 +25,7 @@ use crate::{
         route::{self, Routed},
         validate,
     },
-    table::{Agreement, Lifecycle, Table},
+    table::{Agreement, Deployment, Lifecycle, Table},
     worker::Worker,
 };
 
@@ -44,6 +44,8 @@ struct Call {
     /// The page that calls, when it may.
     origin: Option<HeaderValue>,
     is_grpc: bool,
+    /// The protocol that the client asks to switch to.
+    upgrade: Option<HeaderValue>,
     /// How much of the request did not fit, and passed nevertheless.
     misfits: usize,
 }
@@ -52,13 +54,13 @@ struct Call {
 enum Decision {
     Forward(Routed),
     /// The answer to a preflight request.
-    Preflight(HeaderMap),
+    Preflight(AnswerFields),
 }
 
 /// How a call ended.
 enum Outcome {
     Answered(Answered, u64),
-    Preflight(HeaderMap),
+    Preflight(AnswerFields),
 }
 
 /// Carries one call from its head to its answer.
@@ -87,6 +89,7 @@ pub(crate) fn carry(
         visible: false,
         origin: None,
         is_grpc: false,
+        upgrade: None,
         misfits: 0,
     };
     call.run(head, body)
@@ -157,7 +160,8 @@ impl Call {
                 headers::client_address(&head.fields, self.connection.peer.address, trusted)
             })
         });
-        let outgoing = Outgoing::new(&deployment, routed, head, fields, body).with_key(key);
+        let mut outgoing = Outgoing::new(&deployment, routed, head, fields, body).with_key(key);
+        outgoing.upgrade = self.upgrade.take();
         let answered =
             forward::forward(&worker, &deployment, outgoing, &mut self.recorder, now, deadline)
                 .await?;
@@ -191,7 +195,10 @@ impl Call {
         self.recorder.operation = operation;
         entitle::see(&deployment, &caller)?;
         if head.fields.has(Name::Upgrade) {
-            return Err(Rejection::UpgradeRefused);
+            self.upgrade = upgrade(&deployment, head, body);
+            if self.upgrade.is_none() {
+                return Err(Rejection::UpgradeRefused);
+            }
         }
         self.is_grpc = head.fields.first(Name::ContentType).is_some_and(is_grpc);
         if self.is_grpc && !deployment.protocols.grpc {
@@ -223,28 +230,31 @@ impl Call {
         self.insert_standing(&mut fields);
         self.recorder.answered(status);
         let deployment = self.recorder.deployment.as_ref();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            let idle = deployment.map_or(0, |deployment| idle_nanos(&deployment.protocols));
+            return switch(fields, connection, self.recorder, idle);
+        }
         let compress = deployment.is_some_and(|deployment| deployment.compress);
         let recoding = present::recode(asked, compress, status, connection.left(), &mut fields);
         let idle = deployment.and_then(|deployment| self.idle(&deployment.protocols, &fields));
         let patience =
             Patience { deadline: idle.map_or(deadline, |idle| self.recorder.extend(idle)), idle };
         let body = ResponseBody::upstream(connection, self.recorder, patience, recoding);
-        Answer { status, fields, body, closes: false }
+        Answer { status, fields, body, closes: false, tunnel: None }
     }
 
     /// For an answer that may go on as long as something comes, how long nothing may come, in nanoseconds.
-    fn idle(&self, protocols: &Protocols, fields: &HeaderMap) -> Option<u64> {
-        let is_stream = |kind: &HeaderValue| {
-            let kind = kind.as_bytes();
+    fn idle(&self, protocols: &Protocols, fields: &AnswerFields) -> Option<u64> {
+        let is_stream = |kind: &[u8]| {
             let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
             kind.eq_ignore_ascii_case(b"text/event-stream")
         };
-        let is_events = protocols.events && fields.get(CONTENT_TYPE).is_some_and(is_stream);
-        (is_events || self.is_grpc).then(|| u64::from(protocols.idle_ms) * 1_000_000)
+        let is_events = protocols.events && fields.first(&CONTENT_TYPE).is_some_and(is_stream);
+        (is_events || self.is_grpc).then(|| idle_nanos(protocols))
     }
 
     /// The answer to a preflight request.
-    fn permit(mut self, mut fields: HeaderMap) -> Answer {
+    fn permit(mut self, mut fields: AnswerFields) -> Answer {
         fields.insert(headers::X_REQUEST_ID, self.request_id.clone());
         self.recorder.answered(StatusCode::NO_CONTENT);
         self.recorder.finish(Fault::None);
@@ -253,24 +263,26 @@ impl Call {
             fields,
             body: ResponseBody::Local(None),
             closes: false,
+            tunnel: None,
         }
     }
 
     /// An answer of the gateway itself.
     fn reject(mut self, rejection: &Rejection, path: &str) -> Answer {
         let subject = Subject { path: Some(path), request_id: &self.request_id, at: self.at };
-        let (status, mut fields, body) =
+        let (status, fields, body) =
             if self.is_grpc { rejection.answer_to_grpc() } else { rejection.answer(subject) };
+        let mut fields = AnswerFields::from(fields);
         fields.insert(headers::X_REQUEST_ID, self.request_id.clone());
         self.insert_standing(&mut fields);
         self.recorder.answered(status);
         self.recorder.add_response_bytes(body.len());
         self.recorder.finish(rejection.fault());
         let body = ResponseBody::Local(Some(body));
-        Answer { status, fields, body, closes: rejection.closes() }
+        Answer { status, fields, body, closes: rejection.closes(), tunnel: None }
     }
 
-    fn insert_standing(&mut self, fields: &mut HeaderMap) {
+    fn insert_standing(&mut self, fields: &mut AnswerFields) {
         if let Some(hsts) =
             self.worker.shared.hsts.as_ref().filter(|_| self.connection.peer.is_secure)
         {
@@ -296,6 +308,42 @@ impl Call {
             standing.insert(fields, deployment, self.agreement.as_ref());
         }
     }
+}
+
+/// The protocol that a client asks to switch to, when that is WebSocket and allowed (RFC 6455, 4.1).
+fn upgrade(deployment: &Deployment, head: &RequestHead, body: &ClientBody) -> Option<HeaderValue> {
+    let asks = |kind: Name, wanted: &[u8]| {
+        let options = head.fields.all(kind).flat_map(headers::connection_options);
+        options.into_iter().any(|option| option.eq_ignore_ascii_case(wanted))
+    };
+    let is_proper = deployment.protocols.web_socket
+        && head.method == Method::GET
+        && body.is_empty()
+        && !head.fields.is_repeated(Name::Upgrade)
+        && head
+            .fields
+            .first(Name::Upgrade)
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"))
+        && asks(Name::Connection, b"upgrade");
+    is_proper.then_some(HeaderValue::from_static("websocket"))
+}
+
+/// The answer of a target that has switched to another protocol, and the way to it.
+fn switch(
+    mut fields: AnswerFields,
+    connection: Box<UpstreamConnection>,
+    recorder: Box<Recorder>,
+    idle: u64,
+) -> Answer {
+    fields.append(CONNECTION, HeaderValue::from_static("upgrade"));
+    fields.append(UPGRADE, HeaderValue::from_static("websocket"));
+    let tunnel = connection.into_upgraded().map(|far| Box::new(Tunnel::new(far, recorder, idle)));
+    let (status, body) = (StatusCode::SWITCHING_PROTOCOLS, ResponseBody::Local(None));
+    Answer { status, fields, body, closes: false, tunnel }
+}
+
+fn idle_nanos(protocols: &Protocols) -> u64 {
+    u64::from(protocols.idle_ms) * 1_000_000
 }
 
 /// Whether a media type is that of gRPC.

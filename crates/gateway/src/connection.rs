@@ -7,6 +7,7 @@ mod incoming;
 mod redirect;
 mod state;
 mod stream;
+mod tunnel;
 mod wire;
 
 use std::{
@@ -21,9 +22,10 @@ use std::{
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
-pub(crate) use head::{Offence, RequestHead};
+pub(crate) use head::{Offence, RequestHead, is_token, number};
 pub(crate) use http2::StreamBody;
 pub(crate) use state::{Command, ConnectionState, Connections, Peer};
+pub(crate) use tunnel::Tunnel;
 pub(crate) use wire::{Incomplete, Wire};
 
 use crate::{rejection::Rejection, worker::Worker};

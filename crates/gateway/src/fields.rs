@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderName, HeaderValue,
     header::{COOKIE, HOST},
 };
 
@@ -245,6 +245,18 @@ impl Fields {
         self.iter().filter(matching).map(|field| field.value)
     }
 
+    /// Takes a field out by its name.
+    pub(crate) fn remove(&mut self, name: &[u8]) {
+        let is_it = |text: &Bytes, (start, end): (u32, u32)| {
+            let known = text.get(start as usize..end as usize).unwrap_or_default();
+            known.eq_ignore_ascii_case(name)
+        };
+        let text = &self.text;
+        if self.list.entries.iter().any(|entry| is_it(text, entry.name)) {
+            self.list.entries.retain(|entry| !is_it(text, entry.name));
+        }
+    }
+
     /// The first value of a field that the gateway looks for.
     pub(crate) fn first(&self, kind: Name) -> Option<&[u8]> {
         self.all(kind).next()
@@ -264,6 +276,100 @@ impl Fields {
 
     fn slice(&self, (start, end): (u32, u32)) -> &[u8] {
         self.text.get(start as usize..end as usize).unwrap_or_default()
+    }
+}
+
+/// The fields of an answer: those of the target, over the memory in which they arrived, and those of the gateway.
+#[derive(Debug, Default)]
+pub(crate) struct AnswerFields {
+    received: Fields,
+    added: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Room for the fields that the gateway adds to an answer.
+const ADDED: usize = 8;
+
+impl AnswerFields {
+    pub(crate) fn new(received: Fields) -> Self {
+        Self { received, added: Vec::with_capacity(ADDED) }
+    }
+
+    /// Sets a field, in place of all of its name.
+    pub(crate) fn insert(&mut self, name: HeaderName, value: HeaderValue) {
+        self.remove(&name);
+        self.added.push((name, value));
+    }
+
+    /// Adds a field beside those of its name.
+    pub(crate) fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.added.push((name, value));
+    }
+
+    pub(crate) fn remove(&mut self, name: &HeaderName) {
+        self.received.remove(name.as_str().as_bytes());
+        self.added.retain(|(known, _)| known != name);
+    }
+
+    /// Takes out the fields of the target whose names begin with `prefix`, in lower case.
+    pub(crate) fn remove_received(&mut self, prefix: &str) {
+        let begins = |field: Field<'_>| {
+            let start = field.name.get(..prefix.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+        };
+        let names: Vec<Vec<u8>> = self
+            .received
+            .iter()
+            .filter(|field| begins(*field))
+            .map(|field| field.name.to_vec())
+            .collect();
+        names.iter().for_each(|name| self.received.remove(name));
+    }
+
+    /// The first value of a field.
+    pub(crate) fn first(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.all(name).next()
+    }
+
+    /// The values of a field.
+    pub(crate) fn all(&self, name: &HeaderName) -> impl Iterator<Item = &[u8]> {
+        let wanted = name.as_str().as_bytes();
+        let is_wanted = move |(known, _): &(&[u8], &[u8])| known.eq_ignore_ascii_case(wanted);
+        self.iter().filter(is_wanted).map(|(_, value)| value)
+    }
+
+    /// Names and values.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let added = self.added.iter();
+        self.received
+            .iter()
+            .map(|field| (field.name, field.value))
+            .chain(added.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())))
+    }
+
+    /// The same as a map. What cannot stand in one was not read as a field either.
+    pub(crate) fn to_map(&self) -> HeaderMap {
+        let received = self.received.iter().filter_map(|field| {
+            let value = HeaderValue::from_maybe_shared(self.received.text.slice_ref(field.value));
+            Some((HeaderName::from_bytes(field.name).ok()?, value.ok()?))
+        });
+        let mut map = HeaderMap::with_capacity(self.received.list.len() + self.added.len());
+        for (name, value) in received.chain(self.added.iter().cloned()) {
+            map.append(name, value);
+        }
+        map
+    }
+}
+
+impl From<HeaderMap> for AnswerFields {
+    fn from(map: HeaderMap) -> Self {
+        let mut fields = Self::default();
+        let mut last = None;
+        for (name, value) in map {
+            // Further values of one name come without it.
+            last = name.or(last);
+            fields.added.extend(last.clone().map(|name| (name, value)));
+        }
+        fields
     }
 }
 

@@ -4,14 +4,14 @@
 use std::net::IpAddr;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue,
+    HeaderName, HeaderValue,
     header::{CONTENT_LENGTH, VIA},
 };
 use model::Network;
 
 use crate::{
     connection::Peer,
-    fields::{Fields, Name},
+    fields::{AnswerFields, Fields, Name},
     random::{RandomPool, is_traceparent, is_uuid},
 };
 
@@ -115,9 +115,9 @@ pub(crate) fn write_request(
 }
 
 /// Makes the fields of a target's answer, which are already without those meant for one hop, into those of ours.
-pub(crate) fn prepare_response(headers: &mut HeaderMap, request_id: HeaderValue) {
-    headers.insert(X_REQUEST_ID, request_id);
-    headers.append(VIA, OURS);
+pub(crate) fn prepare_response(fields: &mut AnswerFields, request_id: HeaderValue) {
+    fields.insert(X_REQUEST_ID, request_id);
+    fields.append(VIA, OURS);
 }
 
 /// Whether the field is meant for the next hop alone.
@@ -140,7 +140,7 @@ pub(crate) fn write_field(text: &mut Vec<u8>, name: &str, value: &[u8]) {
     write_field_bytes(text, name.as_bytes(), value);
 }
 
-fn write_field_bytes(text: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+pub(crate) fn write_field_bytes(text: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     text.reserve(name.len() + value.len() + 4);
     for part in [name, b": ", value, b"\r\n"] {
         text.extend_from_slice(part);

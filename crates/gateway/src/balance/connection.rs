@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, uri::PathAndQuery};
 
 use super::{http1::Http1, http2::Http2, stream::UpstreamStream};
-use crate::body::RequestBody;
+use crate::{body::RequestBody, fields::AnswerFields};
 
 /// The way of one call to a target and back.
 ///
@@ -31,7 +31,7 @@ pub(crate) struct RequestHead<'call> {
 /// The head of an answer, without what was meant for this connection alone.
 pub(crate) struct AnswerHead {
     pub(crate) status: StatusCode,
-    pub(crate) fields: HeaderMap,
+    pub(crate) fields: AnswerFields,
 }
 
 /// What came, or did not come, is no answer.
@@ -116,10 +116,6 @@ impl UpstreamConnection {
     }
 
     /// The stream after an answer of 101, and what was read of it already; none where no protocol is switched.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the codec towards clients, which joins the two streams")
-    )]
     pub(crate) fn into_upgraded(self: Box<Self>) -> Option<(UpstreamStream, Bytes)> {
         match *self {
             Self::Http1(connection) => Some(connection.into_upgraded()),

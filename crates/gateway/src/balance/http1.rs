@@ -7,39 +7,32 @@
 use std::{
     future::{Future as _, poll_fn},
     io::{self, IoSlice, Write as _},
-    mem::MaybeUninit,
     net::SocketAddr,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
-    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING},
-};
+use http::{HeaderMap, Method, StatusCode};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
 use super::{
     chunks::Chunks,
     connection::{AnswerHead, Broken, RequestHead},
     endpoint::Open,
+    head::{self, Head},
     stream::UpstreamStream,
 };
 use crate::{
     body::{BodyTrouble, RequestBody},
+    fields::AnswerFields,
     headers, trailers,
 };
 
-/// The largest head of an answer, and the most fields it may have.
-const HEAD_MAX: usize = 128 << 10;
-const FIELDS_MAX: usize = 100;
 /// A target that sends this much at once is read from in large pieces.
 const BULK_FROM: usize = 16 << 10;
 const BULK_FIRST: usize = 128 << 10;
 const BULK_MOST: usize = 512 << 10;
-/// Room for the fields that the gateway adds to an answer.
-const FIELDS_ADDED: usize = 7;
 
 /// A connection to a target.
 pub(crate) struct Http1 {
@@ -61,6 +54,8 @@ pub(crate) struct Http1 {
     trailers: Option<HeaderMap>,
     /// What was read and not taken yet.
     unread: Bytes,
+    /// How much of it was looked through for the end of a head in vain.
+    searched: usize,
     /// Where a large body is read into, and how much of it at once; nothing while a target sends little.
     room: BytesMut,
     bulk: usize,
@@ -118,6 +113,7 @@ impl Http1 {
             keep: true,
             trailers: None,
             unread: Bytes::new(),
+            searched: 0,
             room: BytesMut::new(),
             bulk: 0,
         }
@@ -272,97 +268,35 @@ impl Http1 {
 
     /// Takes the head of the final answer off what was read; none while it is not there whole.
     fn take_head(&mut self) -> Result<Option<AnswerHead>, Broken> {
-        loop {
-            let text = self.unread.clone();
-            let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
-            let mut head = httparse::Response::new(&mut []);
-            let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-                &mut head,
-                &text,
-                &mut fields,
-            );
-            let length = match parsed {
-                Ok(httparse::Status::Complete(length)) => length,
-                Ok(httparse::Status::Partial) if text.len() < HEAD_MAX => return Ok(None),
-                Ok(httparse::Status::Partial) | Err(_) => return Err(Broken),
-            };
-            self.unread.advance(length);
-            let status =
-                head.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(Broken)?;
-            if status == StatusCode::SWITCHING_PROTOCOLS {
-                let old = head.version == Some(0);
-                return if self.to_upgrade && !old {
-                    self.accept(status, old, &text, head.headers).map(Some)
-                } else {
-                    Err(Broken)
-                };
+        while let Some(end) = head::end(&self.unread, &mut self.searched)? {
+            let head = head::parse(self.unread.split_to(end))?;
+            let is_switch = head.status == StatusCode::SWITCHING_PROTOCOLS;
+            if is_switch && (!self.to_upgrade || head.is_old) {
+                return Err(Broken);
             }
-            if !status.is_informational() {
-                let old = head.version == Some(0);
-                return self.accept(status, old, &text, head.headers).map(Some);
-            }
-            if self.unread.is_empty() {
-                return Ok(None);
+            if is_switch || !head.status.is_informational() {
+                return Ok(Some(self.accept(head)));
             }
         }
+        Ok(None)
     }
 
-    /// Makes an answer of a parsed head, and finds out how its body is framed.
-    fn accept(
-        &mut self,
-        status: StatusCode,
-        old: bool,
-        text: &Bytes,
-        parsed: &[httparse::Header<'_>],
-    ) -> Result<AnswerHead, Broken> {
-        let mut fields = HeaderMap::with_capacity(parsed.len() + FIELDS_ADDED);
-        let (mut length, mut chunked) = (None, false);
-        let mut named = Vec::new();
-        let (mut close, mut keep_alive) = (false, false);
-        for field in parsed {
-            let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_invalid| Broken)?;
-            if name == CONNECTION {
-                for option in headers::connection_options(field.value) {
-                    close |= option.eq_ignore_ascii_case(b"close");
-                    keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                    named.extend(HeaderName::from_bytes(option));
-                }
-            } else if name == TRANSFER_ENCODING {
-                if chunked || old || !field.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                    return Err(Broken);
-                }
-                chunked = true;
-            } else if headers::is_hop_by_hop(&name) {
-                continue;
-            } else if name == CONTENT_LENGTH {
-                let given = content_length(field.value)?;
-                if length.is_some_and(|known| known != given) {
-                    return Err(Broken);
-                }
-                length = Some(given);
-                fields.insert(name, value(text, field.value)?);
-            } else {
-                fields.append(name, value(text, field.value)?);
-            }
-        }
-        named.iter().for_each(|name| {
-            fields.remove(name);
-        });
-        if chunked && length.is_some() {
-            return Err(Broken);
-        }
-        let bodiless = self.to_head || matches!(status.as_u16(), 101 | 204 | 304);
+    /// Makes an answer of a head, and finds out how its body is framed.
+    fn accept(&mut self, head: Head) -> AnswerHead {
+        let Head { status, is_old, fields, length, is_chunked, closes, keeps_alive } = head;
+        let is_bodiless = self.to_head || matches!(status.as_u16(), 101 | 204 | 304);
         self.receiving = match length {
-            _ if bodiless => Receiving::Nothing,
-            _ if chunked => Receiving::Chunks(Chunks::new()),
+            _ if is_bodiless => Receiving::Nothing,
+            _ if is_chunked => Receiving::Chunks(Chunks::new()),
             Some(0) => Receiving::Nothing,
             Some(length) => Receiving::Length(length),
             None => Receiving::UntilClose,
         };
-        let switched = status == StatusCode::SWITCHING_PROTOCOLS;
-        self.keep &=
-            !close && !switched && (!old || keep_alive) && self.receiving != Receiving::UntilClose;
-        Ok(AnswerHead { status, fields })
+        self.keep &= !closes
+            && status != StatusCode::SWITCHING_PROTOCOLS
+            && (!is_old || keeps_alive)
+            && self.receiving != Receiving::UntilClose;
+        AnswerHead { status, fields: AnswerFields::new(fields) }
     }
 
     /// Takes the next of the body off what was read.
@@ -519,16 +453,4 @@ impl Sending {
         self.sent = 0;
         Poll::Ready(Ok(()))
     }
-}
-
-fn value(text: &Bytes, value: &[u8]) -> Result<HeaderValue, Broken> {
-    HeaderValue::from_maybe_shared(text.slice_ref(value)).map_err(|_invalid| Broken)
-}
-
-fn content_length(value: &[u8]) -> Result<u64, Broken> {
-    let digits = std::str::from_utf8(value.trim_ascii()).map_err(|_invalid| Broken)?;
-    if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
-        return Err(Broken);
-    }
-    digits.parse().map_err(|_invalid| Broken)
 }

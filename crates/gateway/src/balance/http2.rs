@@ -257,7 +257,7 @@ impl Http2 {
         } else {
             State::Receiving { stream, left, taken: 0 }
         };
-        Poll::Ready(Ok(AnswerHead { status: parts.status, fields }))
+        Poll::Ready(Ok(AnswerHead { status: parts.status, fields: fields.into() }))
     }
 
     fn send_head(

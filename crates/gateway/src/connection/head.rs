@@ -294,7 +294,7 @@ impl RequestTarget {
 }
 
 /// A non-empty number of at most 16 digits.
-pub(super) fn number(digits: &[u8], radix: u32) -> Option<u64> {
+pub(crate) fn number(digits: &[u8], radix: u32) -> Option<u64> {
     if digits.is_empty() || digits.len() > 16 {
         return None;
     }
@@ -311,7 +311,7 @@ pub(super) fn is_authority(value: &[u8]) -> bool {
 }
 
 /// Whether `byte` may stand in a method or the name of a field.
-pub(super) fn is_token(byte: u8) -> bool {
+pub(crate) fn is_token(byte: u8) -> bool {
     TOKEN.get(usize::from(byte)).copied().unwrap_or(false)
 }
 

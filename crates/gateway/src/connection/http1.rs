@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode};
 use tokio::time::timeout;
 
 use super::{
@@ -94,8 +94,8 @@ async fn send(
     to_head: bool,
     output: &mut Output,
 ) -> bool {
-    let Answer { status, fields, mut body, closes } = answer;
-    let frame = if to_head || matches!(status.as_u16(), 204 | 304) {
+    let Answer { status, fields, mut body, closes, tunnel } = answer;
+    let frame = if to_head || matches!(status.as_u16(), 101 | 204 | 304) {
         Frame::Bodiless
     } else if body.left().is_some() {
         Frame::Length
@@ -111,14 +111,15 @@ async fn send(
         && (!body.is_local() || wire.pass_over_rest());
     let text = &mut output.text;
     write_status(text, status);
-    for (name, value) in &fields {
-        if *name != header::CONTENT_LENGTH
-            || (frame == Frame::Bodiless && status != StatusCode::NO_CONTENT)
-        {
-            headers::write_field(text, name.as_str(), value.as_bytes());
+    let keeps_length = frame == Frame::Bodiless && status != StatusCode::NO_CONTENT;
+    let mut has_date = false;
+    for (name, value) in fields.iter() {
+        has_date |= name.eq_ignore_ascii_case(b"date");
+        if keeps_length || !name.eq_ignore_ascii_case(b"content-length") {
+            headers::write_field_bytes(text, name, value);
         }
     }
-    if !fields.contains_key(header::DATE) {
+    if !has_date {
         worker.date.borrow_mut().write(text, worker.shared.clock.now());
     }
     match (frame, body.left()) {
@@ -127,6 +128,13 @@ async fn send(
         (Frame::Bodiless, Some(length)) if length > 0 => headers::write_length(text, length),
         (Frame::Chunks, _) => text.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         _ => {}
+    }
+    if let Some(tunnel) = tunnel {
+        output.text.extend_from_slice(b"\r\n");
+        if wire.write(output).await.is_ok() {
+            tunnel.run(wire).await;
+        }
+        return false;
     }
     match (keep, continuation.is_old) {
         (false, _) => text.extend_from_slice(b"connection: close\r\n"),

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     body::{Answer, BrokenOff, ClientBody, ResponseBody},
     call,
-    fields::{Fields, Name},
+    fields::{AnswerFields, Fields, Name},
     rejection::{Rejection, Subject},
     trailers,
     worker::Worker,
@@ -204,9 +204,10 @@ fn refuse(worker: &Worker, offence: Offence) -> Answer {
     let at = worker.shared.clock.now();
     let request_id = worker.random.borrow_mut().request_id(at);
     let subject = Subject { path: None, request_id: &request_id, at };
-    let (status, mut fields, body) = Rejection::Framing(offence).answer(subject);
+    let (status, fields, body) = Rejection::Framing(offence).answer(subject);
+    let mut fields = AnswerFields::from(fields);
     fields.insert(crate::headers::X_REQUEST_ID, request_id);
-    Answer { status, fields, body: ResponseBody::Local(Some(body)), closes: true }
+    Answer { status, fields, body: ResponseBody::Local(Some(body)), closes: true, tunnel: None }
 }
 
 /// Sends an answer, never before the usage of its call has been written.
@@ -217,7 +218,8 @@ async fn send(
     to_head: bool,
     mut respond: SendResponse<Bytes>,
 ) {
-    let Answer { status, mut fields, mut body, .. } = answer;
+    let Answer { status, fields, mut body, .. } = answer;
+    let mut fields = fields.to_map();
     let is_bodiless = to_head || matches!(status.as_u16(), 204 | 304);
     match body.left() {
         Some(length) if !is_bodiless || length > 0 => {

@@ -187,6 +187,25 @@ impl Wire {
         input.body.has_ended()
     }
 
+    /// Reads what the client sends once it has switched to another protocol.
+    pub(super) fn poll_read_raw(
+        &self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let text = &mut self.input.borrow_mut().heads.text;
+        if text.is_empty() {
+            return self.with_stream(|stream| stream.poll_read(context, buffer));
+        }
+        buffer.put_slice(&text.split_to(text.len().min(buffer.remaining())));
+        Poll::Ready(Ok(()))
+    }
+
+    /// Lends the socket.
+    pub(super) fn with_stream<T>(&self, lend: impl FnOnce(Pin<&mut ClientStream>) -> T) -> T {
+        lend(Pin::new(&mut *self.stream.borrow_mut()))
+    }
+
     fn poll_fill(&self, input: &mut Input, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut stream = self.stream.borrow_mut();
         let text = &mut input.heads.text;

@@ -3,7 +3,7 @@
 //! A browser asks for permission without credentials, so preflight requests are answered before anybody is identified.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method,
+    HeaderValue, Method,
     header::{
         ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS,
         ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
@@ -14,7 +14,7 @@ use model::Cors;
 
 use crate::{
     connection::RequestHead,
-    fields::{Fields, Name},
+    fields::{AnswerFields, Fields, Name},
     rejection::Rejection,
 };
 
@@ -61,7 +61,7 @@ impl CorsPolicy {
     }
 
     /// The fields that answer a preflight request; none when the request is not one.
-    pub(crate) fn preflight(&self, head: &RequestHead) -> Option<Result<HeaderMap, Rejection>> {
+    pub(crate) fn preflight(&self, head: &RequestHead) -> Option<Result<AnswerFields, Rejection>> {
         let fields = &head.fields;
         let is_preflight = head.method == Method::OPTIONS
             && fields.has(Name::Origin)
@@ -72,7 +72,7 @@ impl CorsPolicy {
         let Some(origin) = self.permitted(fields) else {
             return Some(Err(Rejection::OriginRefused));
         };
-        let mut answer = HeaderMap::new();
+        let mut answer = AnswerFields::default();
         answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         if self.credentials {
             answer.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
@@ -88,15 +88,8 @@ impl CorsPolicy {
     }
 
     /// Tells a browser which page may read an answer, in place of what the target says about it.
-    pub(crate) fn announce(&self, origin: Option<HeaderValue>, answer: &mut HeaderMap) {
-        let theirs: Vec<HeaderName> = answer
-            .keys()
-            .filter(|name| name.as_str().starts_with("access-control-"))
-            .cloned()
-            .collect();
-        theirs.iter().for_each(|name| {
-            answer.remove(name);
-        });
+    pub(crate) fn announce(&self, origin: Option<HeaderValue>, answer: &mut AnswerFields) {
+        answer.remove_received("access-control-");
         if !self.allows_all {
             answer.append(VARY, HeaderValue::from_static("Origin"));
         }

@@ -5,12 +5,13 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use model::LimitScope;
 
 use super::identify::Caller;
 use crate::{
+    fields::AnswerFields,
     headers::Digits,
     limits::{Cell, Rate},
     rejection::{Rejection, seconds_up},
@@ -182,7 +183,7 @@ impl Standing {
     /// Puts the standing and the policies into the headers of an answer.
     pub(crate) fn insert(
         self,
-        headers: &mut HeaderMap,
+        headers: &mut AnswerFields,
         deployment: &Deployment,
         agreement: Option<&Agreement>,
     ) {
@@ -214,7 +215,7 @@ impl Standing {
     }
 }
 
-fn insert_text(headers: &mut HeaderMap, name: HeaderName, text: Bytes) {
+fn insert_text(headers: &mut AnswerFields, name: HeaderName, text: Bytes) {
     if let Ok(value) = HeaderValue::from_maybe_shared(text) {
         headers.insert(name, value);
     }

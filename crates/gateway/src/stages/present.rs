@@ -1,7 +1,7 @@
 //! Stage 11: the answer of a target in the form in which the client takes it.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    HeaderName, HeaderValue, StatusCode,
     header::{
         ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, VARY,
     },
@@ -9,7 +9,7 @@ use http::{
 
 use crate::{
     coding::{Coding, Decoder, Encoder},
-    fields::{Fields, Name},
+    fields::{AnswerFields, Fields, Name},
 };
 
 /// Shorter answers gain nothing from being compressed.
@@ -45,23 +45,26 @@ pub(crate) fn recode(
     compress: bool,
     status: StatusCode,
     length: Option<u64>,
-    fields: &mut HeaderMap,
+    fields: &mut AnswerFields,
 ) -> Option<Recoding> {
     if status == StatusCode::PARTIAL_CONTENT || length == Some(0) {
         return None;
     }
-    let mut codings = fields.get_all(CONTENT_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (Some(only), None) => {
-            let coding = Coding::parse(only.as_bytes())?;
+    let coded = {
+        let mut codings = fields.all(&CONTENT_ENCODING);
+        (codings.next().map(Coding::parse), codings.next().is_some())
+    };
+    match coded {
+        (Some(coding), false) => {
+            let coding = coding?;
             if is_taken(asked, coding) {
                 return None;
             }
-            fields.remove(CONTENT_ENCODING);
+            fields.remove(&CONTENT_ENCODING);
             changed(fields);
             Some(Recoding::Decode(Decoder::new(coding)))
         }
-        (Some(_), Some(_)) => None,
+        (Some(_), true) => None,
         (None, _) if compress && may_compress(length, fields) => {
             fields.append(VARY, HeaderValue::from_static("Accept-Encoding"));
             let coding = preferred(asked)?;
@@ -74,28 +77,27 @@ pub(crate) fn recode(
 }
 
 /// What was said about the bytes of the body is not true any more.
-fn changed(fields: &mut HeaderMap) {
-    fields.remove(CONTENT_LENGTH);
-    fields.remove(ACCEPT_RANGES);
+fn changed(fields: &mut AnswerFields) {
+    fields.remove(&CONTENT_LENGTH);
+    fields.remove(&ACCEPT_RANGES);
     for name in DIGEST {
-        fields.remove(name);
+        fields.remove(&name);
     }
     // Another form of the same content has a weak validator at most (RFC 9110, 8.8.1).
-    let weak = fields
-        .get(ETAG)
-        .filter(|tag| !tag.as_bytes().starts_with(b"W/"))
-        .and_then(|tag| HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat()).ok());
+    let weak = fields.first(&ETAG).filter(|tag| !tag.starts_with(b"W/"));
+    let weak = weak.and_then(|tag| HeaderValue::from_bytes(&[b"W/", tag].concat()).ok());
     if let Some(weak) = weak {
         fields.insert(ETAG, weak);
     }
 }
 
-fn may_compress(length: Option<u64>, fields: &HeaderMap) -> bool {
-    let is_forbidden = fields.get_all(CACHE_CONTROL).iter().any(|value| {
-        let mut directives = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+fn may_compress(length: Option<u64>, fields: &AnswerFields) -> bool {
+    let is_forbidden = fields.all(&CACHE_CONTROL).any(|value| {
+        let mut directives = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
         directives.any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
     });
-    let kind = fields.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = fields.first(&CONTENT_TYPE).and_then(|kind| std::str::from_utf8(kind).ok());
+    let kind = kind.unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_text = kind.starts_with("text/") && kind != "text/event-stream";
     let is_data = ["json", "xml", "javascript", "yaml", "x-ndjson", "csv", "wasm"];
@@ -108,6 +110,8 @@ fn may_compress(length: Option<u64>, fields: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
 
     fn fields(list: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -122,14 +126,14 @@ mod tests {
         list: &[(&'static str, &'static str)],
     ) -> (&'static str, HeaderMap) {
         let request = Fields::from_map(&fields(&[("accept-encoding", accept)]), b"a");
-        let mut answer = fields(list);
+        let mut answer = AnswerFields::from(fields(list));
         let recoding = recode(&request, true, StatusCode::OK, Some(2_000), &mut answer);
         let kind = match recoding {
             None => "as it is",
             Some(Recoding::Encode(_)) => "encoded",
             Some(Recoding::Decode(_)) => "decoded",
         };
-        (kind, answer)
+        (kind, answer.to_map())
     }
 
     #[test]

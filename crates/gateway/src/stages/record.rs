@@ -102,6 +102,14 @@ impl Recorder {
         deadline
     }
 
+    /// How much passed on a connection that had switched to another protocol, from the client and to it.
+    pub(crate) fn passed(&mut self, received: u64, sent: u64) {
+        let watch = BodyWatch::new(u64::MAX);
+        watch.bytes.set(received);
+        self.request_body = Some(watch);
+        self.response_bytes = sent;
+    }
+
     /// Lends the memory that the connections of the worker read into.
     pub(crate) fn with_scratch<T>(&self, read: impl FnOnce(&mut [u8]) -> T) -> T {
         read(&mut self.worker.scratch.borrow_mut())

@@ -205,3 +205,100 @@ fn grpc_passes_only_where_it_is_allowed() {
     assert_eq!(open.client().call("POST", "/lab", &headers, b"x").text(), "reached");
     assert_eq!(target.last().header("te"), Some("trailers"));
 }
+
+/// A target that switches to a protocol in which it says everything twice.
+fn doubling() -> std::net::SocketAddr {
+    raw_target(|mut stream| {
+        read_head(&mut stream);
+        let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nwelcome";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut bytes = [0; 4_096];
+        while let Ok(read) = stream.read(&mut bytes)
+            && read > 0
+        {
+            stream.write_all(&bytes[..read].repeat(2)).unwrap();
+        }
+    })
+}
+
+const HANDSHAKE: &str = "Host: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
+                         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+fn read_until(mut stream: &std::net::TcpStream, seen: &mut String, until: &str) -> bool {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    while !seen.contains(until) {
+        let mut bytes = [0; 1_024];
+        match stream.read(&mut bytes) {
+            Ok(read) if read > 0 => seen.push_str(std::str::from_utf8(&bytes[..read]).unwrap()),
+            _ => return false,
+        }
+    }
+    true
+}
+
+#[test]
+fn web_sockets_pass_both_ways_until_they_are_silent() {
+    let mut entry = deployment(&[doubling()]);
+    entry.upstream.timeout_ms = 200;
+    entry.delivery.protocols = Protocols { web_socket: true, idle_ms: 600, ..Protocols::default() };
+    let gateway = TestGateway::serving(entry);
+    let mut client = gateway.client();
+    // Some of it right behind the handshake.
+    client.send(format!("GET /lab HTTP/1.1\r\nX-API-Key: {}\r\n{HANDSHAKE}\r\nfirst", api_key(1)));
+    let mut seen = String::new();
+    assert!(read_until(client.stream(), &mut seen, "welcomefirstfirst"), "{seen}");
+    let head = seen.to_ascii_lowercase();
+    for field in [
+        "101 switching protocols\r\n",
+        "upgrade: websocket\r\n",
+        "connection: upgrade\r\n",
+        "sec-websocket-accept: ",
+    ] {
+        assert!(head.contains(field), "{head}");
+    }
+    for word in ["second", "third"] {
+        std::thread::sleep(Duration::from_millis(300));
+        client.send(word);
+        assert!(read_until(client.stream(), &mut seen, &word.repeat(2)), "{seen}");
+    }
+    assert!(!read_until(client.stream(), &mut seen, "silence"));
+    let record = gateway.usage(1)[0];
+    assert_eq!((record.status, record.request_bytes, record.response_bytes), (101, 16, 39));
+}
+
+#[test]
+fn either_end_may_close_a_web_socket() {
+    let mut entry = deployment(&[doubling()]);
+    entry.delivery.protocols.web_socket = true;
+    let gateway = TestGateway::serving(entry);
+    let mut client = gateway.client();
+    client.send(format!("GET /lab HTTP/1.1\r\nX-API-Key: {}\r\n{HANDSHAKE}\r\n", api_key(1)));
+    let mut seen = String::new();
+    assert!(read_until(client.stream(), &mut seen, "welcome"));
+    drop(client);
+    assert_eq!(gateway.usage(1)[0].status, 101);
+    wait_for(|| (gateway.gateway().status().connections == 0).then_some(()));
+}
+
+#[test]
+fn web_sockets_are_refused_where_they_are_not_allowed_or_malformed() {
+    let mut entry = deployment(&[doubling()]);
+    let ask = |gateway: &TestGateway, request: &str| {
+        let mut client = gateway.client();
+        client.send(request.replace("KEY", &api_key(1)));
+        client.answer().expect("an answer").assert_problem(400, "upgrade_not_supported");
+    };
+    let proper = format!("GET /lab HTTP/1.1\r\nX-API-Key: KEY\r\n{HANDSHAKE}\r\n");
+    ask(&TestGateway::serving(entry.clone()), &proper);
+    entry.delivery.protocols.web_socket = true;
+    let open = TestGateway::serving(entry);
+    for (from, to) in [
+        ("GET", "POST"),
+        ("Upgrade: WebSocket", "Upgrade: h2c"),
+        ("Upgrade: WebSocket", "Upgrade: websocket\r\nUpgrade: websocket"),
+        ("keep-alive, Upgrade", "keep-alive"),
+    ] {
+        ask(&open, &proper.replacen(from, to, 1));
+    }
+}
