@@ -7,7 +7,7 @@ use api::ApiSettings;
 use config::{DataDir, Settings};
 use gateway::{CredentialKey, Gateway, GatewayKeys, GatewaySettings};
 use market::{JobSettings, Jobs, Market, MarketSettings, Secrets};
-use model::{AddressPolicy, Clock};
+use model::{AddressPolicy, Clock, Update};
 use search::CatalogueIndex;
 use store::Database;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -29,6 +29,8 @@ pub(crate) struct Installation {
 
 /// How long the control plane waits before it tries to reach the database again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long the gateway is content without news.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Installation {
     /// Binds both listeners and starts the gateway, which serves from its last snapshot at once.
@@ -89,19 +91,19 @@ impl Installation {
             self.secrets.clone(),
             self.market_settings(),
         ));
-        let gateway = Arc::clone(&self.gateway);
         let settings = JobSettings {
             node: self.data.node()?,
-            usage_folder: self.data.gateway().join("usage"),
+            usage_folder: Some(self.data.gateway().join("usage")),
         };
-        let jobs = Jobs::new(Arc::clone(&market), settings, move |snapshot| {
-            if let Err(error) = gateway.publish(snapshot) {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "the gateway refused a snapshot and keeps the one before");
-            }
-        });
+        let jobs = Jobs::new(Arc::clone(&market), settings);
         jobs.run_once().await?;
         jobs.spawn(&self.tracker, &self.stop);
+        while self.tell_gateway(&market).await? {}
+        self.tracker.spawn(keep_telling(
+            Arc::clone(&self.gateway),
+            Arc::clone(&market),
+            self.stop.clone(),
+        ));
         let api_settings = ApiSettings {
             requests_per_second: self.settings.control.requests_per_second,
             specification_max_bytes: self.settings.specifications.max_bytes,
@@ -109,6 +111,14 @@ impl Installation {
         let router = api::router(Arc::clone(&market), self.clock.clone(), api_settings);
         self.control.open(router, Arc::clone(&market));
         Ok(market)
+    }
+
+    /// Tells the gateway of this process what comes next; says whether there was anything.
+    async fn tell_gateway(&self, market: &Market) -> anyhow::Result<bool> {
+        let update = market.look(&self.gateway.standing()).await?;
+        let is_news = !update.is_empty();
+        hand_over(&self.gateway, update).await;
+        Ok(is_news)
     }
 
     /// Opens the database, trying again until it answers or it is time to stop. The gateway serves meanwhile.
@@ -184,6 +194,47 @@ impl Installation {
             specification_max_bytes: self.settings.specifications.max_bytes,
             token_seconds: self.settings.control.token_seconds,
             gateway_url: public_url.unwrap_or_else(|| format!("http://{}", self.gateway_address())),
+        }
+    }
+}
+
+/// Tells the gateway of this process what is new, for as long as it runs.
+async fn keep_telling(gateway: Arc<Gateway>, market: Arc<Market>, stop: CancellationToken) {
+    let mut is_failing = false;
+    loop {
+        let standing = gateway.standing();
+        let told = stop.run_until_cancelled(market.follow(&standing, PATIENCE)).await;
+        match told {
+            None => return,
+            Some(Ok(update)) => {
+                is_failing = false;
+                hand_over(&gateway, update).await;
+            }
+            Some(Err(error)) => {
+                if !std::mem::replace(&mut is_failing, true) {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "the gateway hears no news and serves what it knows");
+                }
+                if stop.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Has the gateway take an update, beside the requests of the control plane.
+pub(crate) async fn hand_over(gateway: &Arc<Gateway>, update: Update) {
+    let gateway = Arc::clone(gateway);
+    let taken = tokio::task::spawn_blocking(move || gateway.take(&update)).await;
+    match taken {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "the gateway refused a structure and keeps the one before");
+        }
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the gateway took no update");
         }
     }
 }

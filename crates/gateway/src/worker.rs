@@ -6,8 +6,8 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -25,11 +25,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     balance::Pool,
     connection::{self, Command, Connections},
+    keeper::Outbox,
     limits::{Counters, Failures},
     metrics::Metrics,
     random::RandomPool,
     settings::GatewaySettings,
-    table::Table,
+    table::{Callers, Table},
+    told::Told,
     usage::UsageLog,
 };
 
@@ -50,6 +52,11 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) epoch: Epoch,
     pub(crate) table: Arc<ArcSwapOption<Table>>,
+    pub(crate) callers: Arc<Callers>,
+    pub(crate) told: Mutex<Told>,
+    pub(crate) outbox: Outbox,
+    /// Whether what it was told is whole, and young enough.
+    pub(crate) is_serving: AtomicBool,
     pub(crate) counters: Counters,
     pub(crate) failures: Failures,
     pub(crate) metrics: Arc<Metrics>,
@@ -117,9 +124,10 @@ impl Worker {
         self.coarse_now.get()
     }
 
-    /// Looks something up in the current table.
+    /// Looks something up in the current table; there is none while the gateway may not serve.
     pub(crate) fn with_table<T>(&self, look_up: impl FnOnce(Option<&Table>) -> T) -> T {
-        look_up(self.table.borrow_mut().load().as_deref())
+        let is_serving = self.shared.is_serving.load(Ordering::Relaxed);
+        look_up(self.table.borrow_mut().load().as_deref().filter(|_| is_serving))
     }
 }
 

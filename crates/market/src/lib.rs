@@ -1,6 +1,6 @@
 //! The operations of the marketplace. Each authorises, loads, decides, stores, audits and announces in one
-//! transaction; faces such as the JSON API only translate. Background jobs keep the gateway's snapshot, the
-//! catalogue's index and the usage figures up to date.
+//! transaction; faces such as the JSON API only translate. Background jobs keep the structure that
+//! gateways decide by, the catalogue's index and the usage figures up to date.
 
 mod access;
 mod analytics;
@@ -15,6 +15,7 @@ mod compile;
 mod credentials;
 mod deployments;
 mod error;
+mod feed;
 mod jobs;
 mod limits;
 mod passwords;
@@ -98,6 +99,9 @@ pub struct Market {
     keyring: tokens::Keyring,
     hashing: Semaphore,
     attempts: Attempts,
+    /// The newest structure, once it was compiled.
+    published: watch::Sender<Option<compile::Published>>,
+    quota_sums: tokio::sync::Mutex<Option<feed::QuotaSums>>,
     /// Counts commits, so that none is missed by a job that is busy.
     committed: watch::Sender<u64>,
 }
@@ -122,6 +126,8 @@ impl Market {
             keyring: tokens::Keyring::default(),
             hashing: Semaphore::new(passwords::AT_ONCE),
             attempts: Attempts::default(),
+            published: watch::Sender::new(None),
+            quota_sums: tokio::sync::Mutex::new(None),
             committed: watch::Sender::new(0),
         }
     }

@@ -12,13 +12,15 @@ mod clock;
 mod credential;
 mod deployment;
 mod event;
+mod feed;
 mod id;
 mod lifecycle;
 mod limit;
 mod plan;
 mod role;
+mod roster;
 mod sketch;
-mod snapshot;
+mod structure;
 mod subscription;
 mod tenant;
 mod text;
@@ -40,18 +42,19 @@ pub use deployment::{
     UpstreamUrlError,
 };
 pub use event::{Event, EventKind};
+pub use feed::{FeedError, QuotaUse, RosterPage, Standing, Update};
 pub use id::{
     ApiId, ApplicationId, AuditId, CategoryId, CredentialId, DeploymentId, IdParseError, Ids,
-    PlanId, SessionId, SubscriptionId, TargetId, TenantId, UserId, VersionId,
+    NodeId, PlanId, SessionId, SubscriptionId, TargetId, TenantId, UserId, VersionId,
 };
 pub use lifecycle::{Transition, TransitionError, VersionStatus};
 pub use limit::{Limit, LimitAmount, LimitScope};
 pub use plan::{Approval, Plan, Quota, QuotaPeriod};
 pub use role::{Role, Roles};
+pub use roster::{AgreementEntry, CredentialEntry, RosterDigest, RosterEntry};
 pub use sketch::LatencySketch;
-pub use snapshot::{
-    AgreementEntry, ApiLifecycle, Audience, CredentialEntry, DeploymentEntry, OperationEntry,
-    Snapshot,
+pub use structure::{
+    ApiLifecycle, Audience, DeploymentEntry, OperationEntry, PlanEntry, Structure,
 };
 pub use subscription::{Subscription, SubscriptionStatus};
 pub use tenant::{Category, Tenant};

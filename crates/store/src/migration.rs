@@ -1,8 +1,14 @@
 //! Bringing a database up to date. Steps are numbered, run once each, and never change after a release.
 
-use crate::{Database, StoreError};
+use crate::{Database, StoreError, roster};
 
-const STEPS: &[(i64, &str)] = &[(1, include_str!("../migrations/0001_spine.sql"))];
+const STEPS: &[(i64, &str)] = &[
+    (1, include_str!("../migrations/0001_spine.sql")),
+    (FEED, include_str!("../migrations/0002_feed.sql")),
+];
+
+/// The step that brought the roster, which is then filled.
+const FEED: i64 = 2;
 
 /// Runs the steps that the database has not seen, all in one transaction.
 pub(crate) async fn run(database: &Database) -> Result<(), StoreError> {
@@ -26,6 +32,9 @@ pub(crate) async fn run(database: &Database) -> Result<(), StoreError> {
     for (number, script) in STEPS.iter().filter(|(number, _)| *number > found) {
         let script = script.replace("{blob}", tx.engine().blob());
         tx.run_script("migration::step", script).await?;
+        if *number == FEED {
+            roster::backfill(&mut tx).await?;
+        }
         tx.statement("migration::note", "INSERT INTO schema_step (number) VALUES ($1)")
             .bind(*number)
             .execute()

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use model::{ApiId, ApplicationId, LatencySketch, SubscriptionId, TenantId, VersionId};
+use model::{
+    ApiId, ApplicationId, LatencySketch, Quota, QuotaPeriod, SubscriptionId, TenantId, VersionId,
+};
 use sqlx::any::AnyRow;
 
 use crate::{
@@ -258,14 +260,18 @@ pub async fn list(
         .collect()
 }
 
-/// Counts the calls of every subscription that was used since a time.
+/// Counts the calls since a time of every subscription that has a quota and was used.
 pub async fn count_by_subscription(
     tx: &mut Tx,
     since: Timestamp,
-) -> Result<Vec<(SubscriptionId, u64)>, StoreError> {
+) -> Result<Vec<(SubscriptionId, QuotaPeriod, u64)>, StoreError> {
     const SQL: &str = "
-        SELECT subscription_id, CAST(SUM(calls) AS BIGINT) AS calls FROM usage_rollup
-        WHERE grain = 'hour' AND start_at >= $1 AND subscription_id <> '' GROUP BY subscription_id";
+        SELECT usage_rollup.subscription_id, plan.quota, CAST(SUM(usage_rollup.calls) AS BIGINT) AS calls
+        FROM usage_rollup
+        JOIN subscription ON subscription.id = usage_rollup.subscription_id
+        JOIN plan ON plan.id = subscription.plan_id AND plan.quota IS NOT NULL
+        WHERE usage_rollup.grain = 'hour' AND usage_rollup.start_at >= $1
+        GROUP BY usage_rollup.subscription_id, plan.quota";
     let rows = tx
         .statement("usage::count_by_subscription", SQL)
         .bind(since.as_microsecond())
@@ -274,7 +280,8 @@ pub async fn count_by_subscription(
     rows.iter()
         .map(|row| {
             let columns = Columns::of("usage::count_by_subscription", row);
-            Ok((columns.parsed("subscription_id")?, columns.count("calls")?))
+            let quota: Quota = columns.json("quota")?;
+            Ok((columns.parsed("subscription_id")?, quota.period, columns.count("calls")?))
         })
         .collect()
 }
