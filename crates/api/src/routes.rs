@@ -10,6 +10,7 @@ mod credentials;
 mod deployments;
 mod limits;
 mod metrics;
+mod nodes;
 mod plans;
 mod sessions;
 mod settings;
@@ -29,7 +30,7 @@ use crate::endpoint::Endpoint;
 
 /// Every route of the control API.
 pub(crate) fn all() -> Vec<Endpoint> {
-    let groups: [(&'static str, Vec<Endpoint>); 17] = [
+    let groups: [(&'static str, Vec<Endpoint>); 18] = [
         ("Signing in", auth::endpoints()),
         ("Sessions", sessions::endpoints()),
         ("Catalogue", apis::endpoints()),
@@ -46,6 +47,7 @@ pub(crate) fn all() -> Vec<Endpoint> {
         ("People", users::endpoints()),
         ("Categories", categories::endpoints()),
         ("Installation", settings::endpoints()),
+        ("Gateways", nodes::endpoints()),
         ("Audit", audit::endpoints()),
     ];
     groups

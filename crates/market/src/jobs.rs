@@ -239,7 +239,7 @@ impl Market {
         Ok(())
     }
 
-    fn system_entry(
+    pub(crate) fn system_entry(
         &self,
         tenant: TenantId,
         action: &str,

@@ -8,6 +8,7 @@ mod apis;
 mod applications;
 mod approvals;
 mod audit;
+mod authority;
 mod catalogue;
 mod categories;
 mod change;
@@ -18,6 +19,7 @@ mod error;
 mod feed;
 mod jobs;
 mod limits;
+mod nodes;
 mod passwords;
 mod people;
 mod plans;
@@ -44,6 +46,7 @@ pub use analytics::{ApiUsage, ConsumerUsage, Period, Trend, Usage};
 pub use apis::{ApiDraft, ApiListing, VisibilityDraft};
 pub use applications::ApplicationDraft;
 pub use approvals::Approvals;
+pub use authority::ServerCertificate;
 pub use catalogue::{CatalogueHit, CatalogueQuery, CatalogueResults};
 pub use categories::{CategoryChange, CategoryDraft};
 pub(crate) use change::Begun;
@@ -53,6 +56,7 @@ pub use deployments::{DeploymentDraft, HealthCheckDraft, TargetDraft, UpstreamDr
 pub use error::{Conflict, Kind, MarketError, Violation};
 pub use jobs::{JobSettings, Jobs};
 pub use limits::LimitDraft;
+pub use nodes::{EnrolledNode, IssuedNodeToken, NodeTokenDraft, UsageBatch};
 pub use people::{InvitedUser, UserChange, UserDraft};
 pub use plans::PlanDraft;
 pub use secrets::{Secrets, random, sha256_hex};
@@ -64,6 +68,7 @@ pub use store::{
     Page, PageOf,
     api::{Filter as ApiFilter, Sort as ApiSort},
     audit::Filter as AuditFilter,
+    node::Node,
     session::Session,
     subscription::Filter as SubscriptionFilter,
     usage::Tally,

@@ -157,6 +157,34 @@ pub async fn put_position(
     Ok(())
 }
 
+/// Moves on how far a usage journal has been counted, if it was counted up to `from`; says whether it was. Of two
+/// that try at once only one succeeds.
+pub async fn advance_position(
+    tx: &mut Tx,
+    stream: &str,
+    from: (u64, u64),
+    next: (u64, u64),
+) -> Result<bool, StoreError> {
+    const BEGIN: &str = "
+        INSERT INTO usage_position (stream, segment, byte_offset) VALUES ($1, 0, 0)
+        ON CONFLICT (stream) DO NOTHING";
+    const SQL: &str = "
+        UPDATE usage_position SET segment = $1, byte_offset = $2
+        WHERE stream = $3 AND segment = $4 AND byte_offset = $5";
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    tx.statement("usage::advance_position", BEGIN).bind(stream.to_owned()).execute().await?;
+    let moved = tx
+        .statement("usage::advance_position", SQL)
+        .bind(number(next.0))
+        .bind(number(next.1))
+        .bind(stream.to_owned())
+        .bind(number(from.0))
+        .bind(number(from.1))
+        .execute()
+        .await?;
+    Ok(moved == 1)
+}
+
 /// Adds a tally to a bucket.
 pub async fn add(
     tx: &mut Tx,
