@@ -154,9 +154,39 @@ testkit::on_both_databases! {
         assert!(matches!(outcome, EnrolError::Call(error) if error.is_mistrust()));
         feed::enrol(&address, &token).await.unwrap();
         assert!(refused(feed::enrol(&address, &token).await), "the token was used");
+        let late = called.token().await;
+        called.installation.sql("UPDATE node_token SET expires_at = 1 WHERE used_at IS NULL").await;
+        assert!(refused(feed::enrol(&address, &late).await), "the token has ended");
         let body = json!({ "name": "Late", "expiresInSeconds": 59 });
         let answer = called.installation.admin().post("/admin/nodes/tokens", &body).await;
         answer.assert_problem(422, "validation_failed");
+    }
+
+    async fn a_database_from_before_the_roster_is_upgraded(database: Database) {
+        let mut called = Called::start(database).await;
+        assert!(called.installation.terminate().await.success());
+        called.installation.sql(
+            "DROP TABLE roster; DROP TABLE roster_head; DROP TABLE node; DROP TABLE node_token;
+             DROP INDEX deployment_by_api; DELETE FROM schema_step WHERE number = 2",
+        ).await;
+        called.installation.restart().await;
+        let node = called.node().await;
+        let state = node.state().await;
+        assert_eq!((&state["gateway"]["credentials"], &state["gateway"]["agreements"]), (&json!(1), &json!(1)));
+    }
+
+    async fn a_gateway_that_differs_begins_anew(database: Database) {
+        let called = Called::start(database).await;
+        let node = called.node().await;
+        let other = called.hospital.key(&called.application).await;
+        becomes(&node, &other.secret, 200, REVOKED).await;
+        // The row vanishes without a word; only the digest says that something is wrong.
+        let id = &other.id;
+        called.installation.sql(&format!(
+            "DELETE FROM roster WHERE subject = '{id}'; UPDATE roster_head SET digest = '7'"
+        )).await;
+        becomes(&node, &other.secret, 401, SOON).await;
+        assert_eq!(call(&node, &called.key).await, Some(200));
     }
 
     async fn usage_is_counted_once_whatever_is_killed(database: Database) {

@@ -25,7 +25,7 @@ pub struct Installation {
     binary: PathBuf,
     // Before the database, so that nothing is connected to it any more when it is dropped.
     process: Option<Child>,
-    _database: Database,
+    database: Database,
     folder: TempDir,
     control: Arc<RwLock<SocketAddr>>,
     gateway: Arc<RwLock<SocketAddr>>,
@@ -87,7 +87,7 @@ impl Installation {
         Self {
             binary: binary.into(),
             process: None,
-            _database: database,
+            database,
             folder,
             control,
             gateway,
@@ -147,6 +147,12 @@ impl Installation {
     /// The control API, as the platform administrator.
     pub fn admin(&self) -> &Client {
         self.admin.as_ref().unwrap()
+    }
+
+    /// Changes the database behind the back of the server.
+    pub async fn sql(&self, statements: &str) {
+        let sqlite = self.data().join("caduceus.db");
+        self.database.change(&sqlite, statements).await;
     }
 
     /// What the process has logged so far.

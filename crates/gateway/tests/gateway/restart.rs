@@ -223,6 +223,88 @@ fn the_roster_follows_changes_and_any_cut_of_its_log_is_an_earlier_state() {
 }
 
 #[test]
+fn a_roster_that_differs_is_begun_anew() {
+    let target = TestTarget::named("reached");
+    let first = snapshot(1, vec![deployment(&[target.address])]);
+    let gateway = TestGateway::start(first.clone());
+    let wrong = RosterPage {
+        epoch: 1,
+        after: 1,
+        to: 1,
+        digest: Some(model::RosterDigest(5)),
+        ..RosterPage::default()
+    };
+    gateway.gateway().take(&Update { roster: Some(wrong), ..Update::default() }).unwrap();
+    assert_eq!(gateway.gateway().standing().epoch, 0, "it asks to begin anew");
+    assert_eq!(gateway.get("/lab").status, 200, "and serves meanwhile");
+    let mut right = first;
+    right.credentials.remove(0);
+    gateway.gateway().take(&right.update()).unwrap();
+    assert_eq!(gateway.gateway().standing().epoch, 1);
+    assert_eq!(gateway.get("/lab").status, 401);
+    assert!(gateway.metrics().contains("caduceus_gateway_roster_divergences_total 1"));
+}
+
+/// How many changes are made under load.
+fn changes() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "how long tests take is said by the environment")]
+    match std::env::var("CADUCEUS_TEST_CHANGES") {
+        Ok(text) => text.parse().unwrap(),
+        Err(_) => 1_000,
+    }
+}
+
+/// Resident memory of this process.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn changes_under_load_fail_no_call_and_do_not_add_up() {
+    let target = TestTarget::named("reached");
+    let first = snapshot(1, vec![deployment(&[target.address])]);
+    let gateway = TestGateway::start(first.clone());
+    let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let callers: Vec<_> = (0..2)
+        .map(|_| {
+            let (stop, calls, address) = (Arc::clone(&stop), Arc::clone(&calls), gateway.address);
+            thread::spawn(move || {
+                let mut client = Client::connect(address);
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(client.get("/lab", 2).text(), "reached");
+                    calls.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let count = changes();
+    let mut settled = 0;
+    for change in 2..=count {
+        // Ten changes of the roster to one of the structure, in which another route comes and goes.
+        gateway.gateway().take(&turn(&first, change)).unwrap();
+        if change % 10 == 0 {
+            let mut other = deployment(&[target.address]);
+            other.id = DeploymentId::from_bits(u128::from(change));
+            other.route = Route::new(None, &format!("/other-{change}"), false).unwrap();
+            let next = snapshot(change, vec![deployment(&[target.address]), other]);
+            let structure = next.update().structure;
+            gateway.gateway().take(&Update { structure, ..Update::default() }).unwrap();
+        }
+        if change == count / 2 {
+            settled = resident_bytes();
+        }
+    }
+    let grown = resident_bytes().saturating_sub(settled);
+    stop.store(true, Ordering::Relaxed);
+    callers.into_iter().for_each(|caller| caller.join().unwrap());
+    assert!(calls.load(Ordering::Relaxed) > 0);
+    assert_eq!(gateway.gateway().standing().roster, count);
+    assert!(grown < 16 << 20, "{grown} bytes more");
+}
+
+#[test]
 fn a_state_without_news_is_refused_when_it_is_too_old() {
     let target = TestTarget::named("reached");
     let whole = snapshot(1, vec![deployment(&[target.address])]).update();
