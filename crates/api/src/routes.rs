@@ -11,6 +11,7 @@ mod delivery;
 mod deployments;
 mod limits;
 mod metrics;
+mod nodes;
 mod plans;
 mod sessions;
 mod settings;
@@ -30,7 +31,7 @@ use crate::endpoint::Endpoint;
 
 /// Every route of the control API.
 pub(crate) fn all() -> Vec<Endpoint> {
-    let groups: [(&'static str, Vec<Endpoint>); 17] = [
+    let groups: [(&'static str, Vec<Endpoint>); 18] = [
         ("Signing in", auth::endpoints()),
         ("Sessions", sessions::endpoints()),
         ("Catalogue", apis::endpoints()),
@@ -47,6 +48,7 @@ pub(crate) fn all() -> Vec<Endpoint> {
         ("People", users::endpoints()),
         ("Categories", categories::endpoints()),
         ("Installation", settings::endpoints()),
+        ("Gateways", nodes::endpoints()),
         ("Audit", audit::endpoints()),
     ];
     groups

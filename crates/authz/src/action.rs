@@ -238,6 +238,13 @@ actions! {
     /// Rotate the key that tokens are signed with.
     RotateSigningKey = "signing_key.rotate", PLATFORM;
 
+    /// Make a one-time token for enrolling a gateway on another machine.
+    CreateNodeToken = "node.create_token", PLATFORM;
+    /// List the gateways on other machines.
+    ListNodes = "node.list", PLATFORM;
+    /// Cut a gateway on another machine off.
+    RevokeNode = "node.revoke", PLATFORM;
+
     /// Read the audit trail.
     ListAuditEvents = "audit.list", AUDITORS;
 }

@@ -1,4 +1,5 @@
-//! The control listener: operations endpoints always, the control API once the database is there.
+//! The control listener: operations endpoints always, the control API once the database is there. A gateway alone has
+//! the operations endpoints only.
 
 use std::{
     net::SocketAddr,
@@ -16,6 +17,7 @@ use axum::{
     extract::{ConnectInfo, Request},
     response::Response,
 };
+use feed::Follower;
 use gateway::Gateway;
 use http::{HeaderValue, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,7 +33,8 @@ use tower::ServiceExt;
 
 /// What answers on the control listener.
 pub(crate) struct Control {
-    gateway: Arc<Gateway>,
+    gateway: Option<Arc<Gateway>>,
+    follower: Option<Arc<Follower>>,
     clock: Clock,
     plane: ArcSwapOption<Plane>,
     is_draining: AtomicBool,
@@ -48,8 +51,15 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADERS_MAX: usize = 64 * 1024;
 
 impl Control {
-    pub(crate) fn new(gateway: Arc<Gateway>, clock: Clock) -> Self {
-        Self { gateway, clock, plane: ArcSwapOption::empty(), is_draining: AtomicBool::new(false) }
+    /// The listener of a control plane, with or without a gateway.
+    pub(crate) fn new(gateway: Option<Arc<Gateway>>, clock: Clock) -> Self {
+        let plane = ArcSwapOption::empty();
+        Self { gateway, follower: None, clock, plane, is_draining: AtomicBool::new(false) }
+    }
+
+    /// The listener of a gateway alone.
+    pub(crate) fn of_gateway(gateway: Arc<Gateway>, follower: Arc<Follower>, clock: Clock) -> Self {
+        Self { follower: Some(follower), ..Self::new(Some(gateway), clock) }
     }
 
     /// Answers the control API from now on.
@@ -119,13 +129,15 @@ impl Control {
             "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.readiness(request.uri().query() == Some("verbose")).await,
             "/metrics" => self.metrics(),
-            path if path.starts_with("/api/") => match self.plane.load_full() {
-                Some(plane) => match plane.router.clone().oneshot(request).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
-                },
-                None => api::unavailable(&request, &self.clock),
-            },
+            path if path.starts_with("/api/") && self.follower.is_none() => {
+                match self.plane.load_full() {
+                    Some(plane) => match plane.router.clone().oneshot(request).await {
+                        Ok(response) => response,
+                        Err(never) => match never {},
+                    },
+                    None => api::unavailable(&request, &self.clock),
+                }
+            }
             _ => text(StatusCode::NOT_FOUND, "there is nothing here; the API is below /api/v1\n"),
         }
     }
@@ -133,36 +145,71 @@ impl Control {
     /// Ready means configured and listening. The database may be away: the gateway serves without it.
     async fn readiness(&self, is_verbose: bool) -> Response {
         let is_draining = self.is_draining.load(Ordering::Relaxed);
-        let status = if is_draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        let gateway = self.gateway.as_ref().map(|gateway| (gateway.local_addr(), gateway.status()));
+        // A gateway alone is of use only with a configuration that it may serve.
+        let is_useless = self.follower.is_some()
+            && gateway
+                .as_ref()
+                .is_some_and(|(_, status)| status.config_number.is_none() || status.is_too_old);
+        let is_ready = !is_draining && !is_useless;
+        let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         if !is_verbose {
-            return text(status, if is_draining { "draining\n" } else { "ok\n" });
+            let word = match (is_draining, is_useless) {
+                (true, _) => "draining\n",
+                (false, true) => "no configuration\n",
+                (false, false) => "ok\n",
+            };
+            return text(status, word);
         }
-        let database = match self.plane.load_full() {
+        let mut body = json!({ "ready": is_ready, "draining": is_draining });
+        match &self.follower {
+            Some(follower) => {
+                let state = follower.state().as_str();
+                body["feed"] = json!({ "state": state, "node": follower.node() });
+            }
+            None => body["database"] = json!(self.database().await),
+        }
+        if let Some((address, status)) = gateway {
+            body["gateway"] = json!({
+                "address": address.to_string(),
+                "configNumber": status.config_number,
+                "configAgeSeconds": status.config_age.map(|age| age.as_secs()),
+                "tooOld": status.is_too_old,
+                "structureNumber": status.structure_number,
+                "rosterNumber": status.roster_number,
+                "credentials": status.credentials,
+                "agreements": status.agreements,
+                "connections": status.connections,
+                "workers": status.workers,
+            });
+        }
+        json_response(status, "application/json", &body)
+    }
+
+    async fn database(&self) -> &'static str {
+        match self.plane.load_full() {
             None => "away",
             Some(plane) => match plane.market.ping().await {
                 Ok(()) => "ok",
                 Err(_) => "away",
             },
-        };
-        let gateway = self.gateway.status();
-        let body = json!({
-            "ready": !is_draining,
-            "draining": is_draining,
-            "database": database,
-            "gateway": {
-                "address": self.gateway.local_addr().to_string(),
-                "configNumber": gateway.config_number,
-                "configAgeSeconds": gateway.config_age.map(|age| age.as_secs()),
-                "connections": gateway.connections,
-                "workers": gateway.workers,
-            },
-        });
-        json_response(status, "application/json", &body)
+        }
     }
 
     fn metrics(&self) -> Response {
         let mut out = String::new();
-        if self.gateway.encode_metrics(&mut out).is_err() {
+        let encoded = match &self.gateway {
+            Some(gateway) => gateway.encode_metrics(&mut out),
+            // What OpenMetrics ends with.
+            None => {
+                out.push_str("# EOF\n");
+                Ok(())
+            }
+        };
+        if let Some(follower) = &self.follower {
+            follower.encode_metrics(&mut out);
+        }
+        if encoded.is_err() {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n");
         }
         let mut response = text(StatusCode::OK, out);

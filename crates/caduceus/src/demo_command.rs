@@ -10,7 +10,7 @@ use model::Network;
 use serde::Serialize;
 
 use crate::{
-    installation::Installation,
+    installation::{Installation, Role},
     logging,
     serve::{self, Signals},
 };
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     logging::start(&settings.log);
     serve::runtime()?.block_on(async {
         let mut signals = Signals::listen()?;
-        let installation = Installation::start(settings).await?;
+        let installation = Installation::start(settings, Role::All).await?;
         let record = fill(&installation).await?;
         announce(args.json, &installation, record)?;
         signals.received().await;

@@ -1,15 +1,20 @@
 //! Putting an installation together: gateway first, which needs no database, then the control plane around it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Context;
 use api::ApiSettings;
-use config::{DataDir, GatewayTls, Settings};
+use config::{DataDir, GatewayTls, Settings, WhenTooOld};
 use gateway::{CredentialKey, Gateway, GatewayKeys, GatewaySettings, TlsSettings};
 use market::{JobSettings, Jobs, Market, MarketSettings, Secrets};
-use model::{AddressPolicy, Clock};
+use model::{AddressPolicy, Clock, Update};
 use search::CatalogueIndex;
 use store::Database;
+use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::control::Control;
@@ -20,44 +25,60 @@ pub(crate) struct Installation {
     data: Arc<DataDir>,
     secrets: Secrets,
     clock: Clock,
-    gateway: Arc<Gateway>,
+    /// None in the role of a control plane alone.
+    gateway: Option<Arc<Gateway>>,
     control: Arc<Control>,
     control_address: SocketAddr,
+    /// Taken when the feed is served.
+    feed: Mutex<Option<TcpListener>>,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
 
+/// What an installation consists of in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Control plane and gateway.
+    All,
+    /// The control plane alone.
+    Control,
+}
+
 /// How long the control plane waits before it tries to reach the database again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long the gateway is content without news.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Installation {
-    /// Binds both listeners and starts the gateway, which serves from its last snapshot at once.
-    pub(crate) async fn start(settings: Settings) -> anyhow::Result<Self> {
+    /// Binds all listeners and starts the gateway, which serves from its last state at once.
+    pub(crate) async fn start(settings: Settings, role: Role) -> anyhow::Result<Self> {
         let data = Arc::new(DataDir::open(&settings.data_dir)?);
         let master = data.master_key(settings.master_key_file.as_deref())?;
         let secrets = Secrets::derive(&master);
         let clock = Clock::system();
-        let keys = GatewayKeys {
-            credential_key: CredentialKey::new(secrets.credential_key()),
-            state_key: secrets.gateway_state_key(),
-            usage_key: secrets.usage_key(),
+        let gateway = match role {
+            Role::All => {
+                let key = CredentialKey::new(secrets.credential_key());
+                Some(start_gateway(&settings, &data, &secrets, key, clock.clone())?)
+            }
+            Role::Control => None,
         };
-        let gateway = Gateway::start(gateway_settings(&settings, &data), &keys, clock.clone())
-            .context("the gateway could not start")?;
-        let gateway = Arc::new(gateway);
-        let listener = tokio::net::TcpListener::bind(settings.control.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}", settings.control.listen))?;
-        let control_address = listener.local_addr().context("the listener has no address")?;
-        let control = Arc::new(Control::new(Arc::clone(&gateway), clock.clone()));
+        let (listener, control_address) = listen(settings.control.listen).await?;
+        let feed = match settings.feed.listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let control = Arc::new(Control::new(gateway.clone(), clock.clone()));
         let tracker = TaskTracker::new();
         let stop = CancellationToken::new();
         tracker.spawn(Arc::clone(&control).serve(listener, tracker.clone(), stop.clone()));
         tracing::info!(
             control.address = %control_address,
-            gateway.address = %gateway.local_addr(),
+            gateway.address = gateway.as_ref().map(|gateway| gateway.local_addr().to_string()),
+            feed.address = feed.as_ref().map(|(_, address)| address.to_string()),
             "listening"
         );
+        let feed = Mutex::new(feed.map(|(listener, _)| listener));
         Ok(Self {
             settings,
             data,
@@ -66,6 +87,7 @@ impl Installation {
             gateway,
             control,
             control_address,
+            feed,
             tracker,
             stop,
         })
@@ -89,19 +111,23 @@ impl Installation {
             self.secrets.clone(),
             self.market_settings(),
         ));
-        let gateway = Arc::clone(&self.gateway);
         let settings = JobSettings {
             node: self.data.node()?,
-            usage_folder: self.data.gateway().join("usage"),
+            usage_folder: self.gateway.is_some().then(|| self.data.gateway().join("usage")),
         };
-        let jobs = Jobs::new(Arc::clone(&market), settings, move |snapshot| {
-            if let Err(error) = gateway.publish(snapshot) {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "the gateway refused a snapshot and keeps the one before");
-            }
-        });
+        let jobs = Jobs::new(Arc::clone(&market), settings);
         jobs.run_once().await?;
         jobs.spawn(&self.tracker, &self.stop);
+        if let Some(gateway) = &self.gateway {
+            while tell(gateway, &market).await? {}
+            let (gateway, market) = (Arc::clone(gateway), Arc::clone(&market));
+            self.tracker.spawn(keep_telling(gateway, market, self.stop.clone()));
+        }
+        let listener = self.feed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(listener) = listener {
+            let (tracker, stop) = (self.tracker.clone(), self.stop.clone());
+            self.tracker.spawn(feed::serve(Arc::clone(&market), listener, tracker, stop));
+        }
         let api_settings = ApiSettings {
             requests_per_second: self.settings.control.requests_per_second,
             specification_max_bytes: self.settings.specifications.max_bytes,
@@ -133,7 +159,8 @@ impl Installation {
     /// Waits until the gateway serves everything that has been committed.
     pub(crate) async fn wait_for_config(&self, market: &Market) -> anyhow::Result<()> {
         let wanted = market.config_version().await?;
-        while self.gateway.status().config_number.unwrap_or(0) < wanted {
+        let Some(gateway) = &self.gateway else { return Ok(()) };
+        while gateway.status().config_number.unwrap_or(0) < wanted {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Ok(())
@@ -146,7 +173,7 @@ impl Installation {
 
     /// Where APIs are called.
     pub(crate) fn gateway_address(&self) -> SocketAddr {
-        self.gateway.local_addr()
+        self.gateway.as_ref().map_or(self.settings.gateway.listen, |gateway| gateway.local_addr())
     }
 
     /// The data folder.
@@ -164,9 +191,9 @@ impl Installation {
         tracing::info!("stopping: calls in flight are finished");
         let grace = Duration::from_secs(self.settings.gateway.drain_seconds);
         self.control.drain();
-        let gateway = Arc::clone(&self.gateway);
-        let drained = tokio::task::spawn_blocking(move || gateway.shut_down(grace));
-        drained.await.context("the gateway could not be drained")?;
+        if let Some(gateway) = self.gateway.clone() {
+            drain(gateway, grace).await?;
+        }
         self.stop.cancel();
         self.tracker.close();
         if tokio::time::timeout(grace, self.tracker.wait()).await.is_err() {
@@ -188,6 +215,87 @@ impl Installation {
     }
 }
 
+/// Binds a listener of the control plane.
+pub(crate) async fn listen(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let address = listener.local_addr().context("the listener has no address")?;
+    Ok((listener, address))
+}
+
+/// Starts the gateway, which serves from its last state at once.
+pub(crate) fn start_gateway(
+    settings: &Settings,
+    data: &DataDir,
+    secrets: &Secrets,
+    credential_key: CredentialKey,
+    clock: Clock,
+) -> anyhow::Result<Arc<Gateway>> {
+    let keys = GatewayKeys {
+        credential_key,
+        state_key: secrets.gateway_state_key(),
+        usage_key: secrets.usage_key(),
+    };
+    let gateway = Gateway::start(gateway_settings(settings, data), &keys, clock)
+        .context("the gateway could not start")?;
+    Ok(Arc::new(gateway))
+}
+
+/// Finishes the calls in flight.
+pub(crate) async fn drain(gateway: Arc<Gateway>, grace: Duration) -> anyhow::Result<()> {
+    let drained = tokio::task::spawn_blocking(move || gateway.shut_down(grace));
+    drained.await.context("the gateway could not be drained")
+}
+
+/// Tells the gateway of this process what comes next; says whether there was anything.
+async fn tell(gateway: &Arc<Gateway>, market: &Market) -> anyhow::Result<bool> {
+    let update = market.look(&gateway.standing()).await?;
+    let is_news = !update.is_empty();
+    hand_over(gateway, update).await;
+    Ok(is_news)
+}
+
+/// Tells the gateway of this process what is new, for as long as it runs.
+async fn keep_telling(gateway: Arc<Gateway>, market: Arc<Market>, stop: CancellationToken) {
+    let mut is_failing = false;
+    loop {
+        let standing = gateway.standing();
+        let told = stop.run_until_cancelled(market.follow(&standing, PATIENCE)).await;
+        match told {
+            None => return,
+            Some(Ok(update)) => {
+                is_failing = false;
+                hand_over(&gateway, update).await;
+            }
+            Some(Err(error)) => {
+                if !std::mem::replace(&mut is_failing, true) {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "the gateway hears no news and serves what it knows");
+                }
+                if stop.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Has the gateway take an update, beside the requests of the control plane.
+async fn hand_over(gateway: &Arc<Gateway>, update: Update) {
+    let gateway = Arc::clone(gateway);
+    let taken = tokio::task::spawn_blocking(move || gateway.take(&update)).await;
+    match taken {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "the gateway refused a structure and keeps the one before");
+        }
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the gateway took no update");
+        }
+    }
+}
+
 fn gateway_settings(settings: &Settings, data: &DataDir) -> GatewaySettings {
     let defaults = GatewaySettings::default();
     GatewaySettings {
@@ -200,6 +308,10 @@ fn gateway_settings(settings: &Settings, data: &DataDir) -> GatewaySettings {
         tls: settings.gateway.tls.as_ref().map(tls_settings),
         accepts_h2c: settings.gateway.h2c,
         max_validated_bytes: settings.gateway.max_validated_bytes,
+        refuse_after: match settings.feed.when_too_old {
+            WhenTooOld::Serve => None,
+            WhenTooOld::Refuse => settings.feed.max_age_seconds.map(Duration::from_secs),
+        },
         ..defaults
     }
 }

@@ -9,7 +9,11 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use model::ApiKey;
 
-use crate::{ConfigArgs, installation::Installation, serve};
+use crate::{
+    ConfigArgs,
+    installation::{Installation, Role},
+    serve,
+};
 
 /// Arguments of `caduceus keys`.
 #[derive(Args)]
@@ -77,9 +81,10 @@ fn with_market<T>(
     let mut settings = config.load()?;
     settings.control.listen = ([127, 0, 0, 1], 0).into();
     settings.gateway.listen = ([127, 0, 0, 1], 0).into();
+    settings.feed.listen = None;
     settings.gateway.drain_seconds = 1;
     serve::runtime()?.block_on(async {
-        let installation = Installation::start(settings).await?;
+        let installation = Installation::start(settings, Role::All).await?;
         let market = installation.open_control_plane().await?;
         let result = work(&market).await;
         installation.shut_down().await?;

@@ -6,6 +6,7 @@ mod doctor;
 mod installation;
 mod keys;
 mod logging;
+mod remote;
 mod serve;
 mod validate;
 
@@ -29,7 +30,7 @@ struct Cli {
 enum Command {
     /// Start with sample tenants, APIs and upstreams, and print how to call them.
     Demo(demo_command::DemoArgs),
-    /// Start the control plane and the gateway.
+    /// Start the control plane, the gateway, or both.
     Serve(serve::ServeArgs),
     /// Check specifications and say what is wrong with them, and where.
     Validate(validate::ValidateArgs),

@@ -1,11 +1,16 @@
-//! `caduceus serve`: the control plane and the gateway.
+//! `caduceus serve`: the control plane, the gateway, or both.
 
 use std::{io::Write, net::SocketAddr, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
-use crate::{ConfigArgs, installation::Installation, logging};
+use crate::{
+    ConfigArgs,
+    installation::{Installation, Role},
+    logging,
+    remote::RemoteGateway,
+};
 
 /// Arguments of `caduceus serve`.
 #[derive(Args)]
@@ -28,11 +33,14 @@ pub(crate) struct ServeArgs {
 enum ServeRole {
     /// Control plane and gateway.
     All,
+    /// The control plane alone.
+    Control,
+    /// A gateway alone, which follows a control plane on another machine and needs no database.
+    Gateway,
 }
 
 /// Runs until it is told to stop.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    let ServeRole::All = args.role;
     let mut settings = args.config.load()?;
     settings.control.listen = args.control_listen.unwrap_or(settings.control.listen);
     settings.gateway.listen = args.gateway_listen.unwrap_or(settings.gateway.listen);
@@ -40,7 +48,12 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     logging::start(&settings.log);
     runtime()?.block_on(async {
         let mut signals = Signals::listen()?;
-        let installation = Installation::start(settings).await?;
+        let role = match args.role {
+            ServeRole::All => Role::All,
+            ServeRole::Control => Role::Control,
+            ServeRole::Gateway => return serve_gateway(settings, signals).await,
+        };
+        let installation = Installation::start(settings, role).await?;
         let opened = tokio::select! {
             market = installation.wait_for_control_plane() => market,
             () = signals.received() => None,
@@ -54,6 +67,20 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         installation.shut_down().await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// A gateway alone.
+async fn serve_gateway(
+    settings: config::Settings,
+    mut signals: Signals,
+) -> anyhow::Result<ExitCode> {
+    let started = tokio::select! {
+        started = RemoteGateway::start(settings) => started?,
+        () = signals.received() => return Ok(ExitCode::SUCCESS),
+    };
+    signals.received().await;
+    started.shut_down().await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The runtime of the control plane; the gateway has threads of its own.

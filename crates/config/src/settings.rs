@@ -23,6 +23,8 @@ pub struct Settings {
     pub control: Control,
     /// The gateway.
     pub gateway: Gateway,
+    /// The link between the control plane and gateways on other machines.
+    pub feed: Feed,
     /// What may be connected to.
     pub network: NetworkSettings,
     /// Specifications.
@@ -49,6 +51,8 @@ pub struct Control {
     pub requests_per_second: u32,
     /// How long an access token is good, in seconds.
     pub token_seconds: u32,
+    /// The feed of the control plane, for a gateway on another machine.
+    pub url: Option<String>,
 }
 
 /// The gateway.
@@ -92,6 +96,31 @@ pub struct GatewayTls {
     /// For how long browsers are to insist on TLS, in seconds; 0 says nothing about it.
     #[serde(default)]
     pub hsts_seconds: u64,
+}
+
+/// The link between the control plane and gateways on other machines.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Feed {
+    /// Where a control plane serves it; not at all, when absent.
+    pub listen: Option<SocketAddr>,
+    /// The one-time token with which a gateway is enrolled.
+    pub token: Option<Secret>,
+    /// After how many seconds without news a gateway's state is too old; never, when absent.
+    pub max_age_seconds: Option<u64>,
+    /// What it does then.
+    pub when_too_old: WhenTooOld,
+}
+
+/// What a gateway does whose state is too old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenTooOld {
+    /// It serves on, and says so.
+    #[default]
+    Serve,
+    /// It answers no call until news comes.
+    Refuse,
 }
 
 /// What may be connected to.
@@ -182,6 +211,7 @@ impl Default for Settings {
             database: DatabaseSettings::default(),
             control: Control::default(),
             gateway: Gateway::default(),
+            feed: Feed::default(),
             network: NetworkSettings::default(),
             specifications: Specifications::default(),
             log: Log::default(),
@@ -195,6 +225,7 @@ impl Default for Control {
             listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
             requests_per_second: 50,
             token_seconds: 3_600,
+            url: None,
         }
     }
 }
@@ -287,8 +318,35 @@ impl Settings {
                 .any(|scheme| url.expose().starts_with(scheme))
         });
         require(is_known, "database.url must begin with sqlite: or postgres:");
+        require(
+            self.control.url.as_ref().is_none_or(|url| feed_address(url).is_some()),
+            "control.url must be https://HOST:PORT",
+        );
+        require(
+            self.feed.max_age_seconds.is_none_or(|seconds| seconds >= 30),
+            "feed.maxAgeSeconds must be at least 30",
+        );
+        require(
+            self.feed.when_too_old == WhenTooOld::Serve || self.feed.max_age_seconds.is_some(),
+            "feed.whenTooOld is refuse, but feed.maxAgeSeconds does not say when that is",
+        );
         if mistakes.is_empty() { Ok(()) } else { Err(ConfigError::Values(mistakes)) }
     }
+}
+
+impl Control {
+    /// Host and port of the control plane's feed.
+    pub fn feed_address(&self) -> Option<String> {
+        self.url.as_deref().and_then(feed_address)
+    }
+}
+
+/// Host and port out of `https://HOST:PORT`.
+fn feed_address(url: &str) -> Option<String> {
+    let address = url.strip_prefix("https://")?.trim_end_matches('/');
+    let (host, port) = address.rsplit_once(':')?;
+    let is_plain = !host.is_empty() && !host.contains(['/', '?', '#', '@']);
+    (is_plain && port.parse::<u16>().is_ok()).then(|| address.to_owned())
 }
 
 impl Secret {

@@ -1,11 +1,11 @@
 //! A running gateway, as its owner sees it.
 
 use std::{
-    fmt, fs, io,
+    fmt, io,
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -14,20 +14,23 @@ use std::{
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use jiff::Timestamp;
-use journal::{JournalError, SealedError};
-use model::{Clock, Snapshot};
-use tokio::sync::{Semaphore, watch};
+use journal::JournalError;
+use model::{Clock, Standing, Structure, Update};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     connection::Entrance,
-    limits::{Counters, Failures},
+    keeper::{Keeper, Outbox},
+    limits::{Counters, Failures, Quotas},
     metrics::Metrics,
+    roster::{Applied, Roster},
     settings::{GatewayKeys, GatewaySettings},
     supervisor,
-    table::{PublishError, Table},
+    table::{Callers, PublishError, Table},
     tls::{CertificateError, Certificates},
+    told::Told,
     usage::UsageLog,
     worker::{self, Epoch, Listener, Shared, Worker},
 };
@@ -36,10 +39,8 @@ use crate::{
 pub struct Gateway {
     addresses: Addresses,
     shared: Arc<Shared>,
-    /// Held while a snapshot is compiled, so that they are taken one after the other.
-    publishing: Mutex<()>,
-    /// The newest snapshot, to be written to disk.
-    newest: watch::Sender<Option<Arc<Snapshot>>>,
+    /// Held while an update is taken, so that they are taken one after the other.
+    taking: Mutex<()>,
     worker_count: usize,
     /// Empty once it was shut down.
     threads: Mutex<Threads>,
@@ -62,12 +63,22 @@ struct Threads {
 /// How a gateway is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayStatus {
-    /// Number of the configuration it serves; none before the first.
+    /// It serves everything up to this event; none before it was told anything whole.
     pub config_number: Option<u64>,
-    /// When that was compiled.
+    /// When its structure was compiled.
     pub config_compiled_at: Option<Timestamp>,
-    /// How old it is.
+    /// How long ago it was known to serve the newest.
     pub config_age: Option<Duration>,
+    /// Whether it answers no call because that is too long ago.
+    pub is_too_old: bool,
+    /// Number of the structure.
+    pub structure_number: Option<u64>,
+    /// Number of the last change of the roster.
+    pub roster_number: u64,
+    /// Credentials that it knows.
+    pub credentials: usize,
+    /// Agreements that it knows.
+    pub agreements: usize,
     /// Client connections.
     pub connections: usize,
     /// Threads that carry calls.
@@ -94,25 +105,14 @@ pub enum StartError {
     /// The usage journal cannot be opened.
     #[error("cannot open the usage journal")]
     Usage(#[source] JournalError),
-    /// The operating system does not let the snapshot on disk be read.
-    #[error("cannot read the last snapshot")]
-    Snapshot(#[source] SealedError),
-}
-
-/// Why the snapshot on disk cannot be served.
-#[derive(Debug, thiserror::Error)]
-enum Unreadable {
-    #[error("it cannot be opened")]
-    Sealed(#[source] SealedError),
-    #[error("it has another form")]
-    Form(#[source] serde_json::Error),
-    #[error("it cannot be used")]
-    Content(#[source] PublishError),
+    /// The operating system does not let the state on disk be read.
+    #[error("cannot read the last state")]
+    State(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl Gateway {
-    /// Starts a gateway. It serves from the last good snapshot at once, if it has one. A snapshot on disk that is
-    /// damaged, of another form or sealed under another key is set aside, and the gateway waits for the next one.
+    /// Starts a gateway. It serves from the last good state at once, if it has one. A state on disk that is damaged, of
+    /// another form or sealed under another key is set aside, and the gateway waits for the next one.
     ///
     /// Fails when the address cannot be listened on or the state folder cannot be used.
     pub fn start(
@@ -130,6 +130,10 @@ impl Gateway {
             clock,
             epoch,
             table: Arc::new(ArcSwapOption::empty()),
+            callers: Arc::new(Callers { roster: Roster::new(), quotas: Quotas::new() }),
+            told: Mutex::default(),
+            outbox: Outbox::default(),
+            is_serving: AtomicBool::new(false),
             counters: Counters::new(),
             failures: Failures::new(settings.failed_credentials_per_minute),
             metrics,
@@ -140,7 +144,7 @@ impl Gateway {
             cutting: CancellationToken::new(),
             settings,
         });
-        install_last(&shared, &keys.state_key)?;
+        let keeper = restore(&shared, &keys.state_key)?;
         let certificates = match &shared.settings.tls {
             Some(tls) => {
                 let loaded = Certificates::load(&tls.certificates);
@@ -149,20 +153,17 @@ impl Gateway {
             None => None,
         };
         let (addresses, workers) = start_workers(&shared, keys, certificates.as_ref())?;
-        let (newest, follow) = watch::channel(None);
-        let state_key = keys.state_key.clone();
         let supervisor = thread::Builder::new()
             .name("gateway-super".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || supervisor::run(&shared, &state_key, follow, certificates.as_deref())
+                move || supervisor::run(&shared, keeper, certificates.as_deref())
             })
             .map_err(StartError::Thread)?;
         Ok(Self {
             addresses,
             shared,
-            publishing: Mutex::new(()),
-            newest,
+            taking: Mutex::new(()),
             worker_count: workers.len(),
             threads: Mutex::new(Threads { workers, supervisor: Some(supervisor) }),
         })
@@ -178,34 +179,98 @@ impl Gateway {
         self.addresses.tls
     }
 
-    /// Serves `snapshot` from now on, and keeps it on disk for the next start.
+    /// How far it has come, to be told what comes next.
+    pub fn standing(&self) -> Standing {
+        let head = self.shared.callers.roster.head();
+        let told = self.shared.told();
+        let table = self.shared.table.load();
+        Standing {
+            epoch: if head.is_distrusted { 0 } else { head.epoch },
+            roster: head.number,
+            renewal: head.renewal,
+            structure: table.as_ref().map(|table| table.number).max(told.refused_structure),
+            reached: told.reached,
+            quota_at: told.quota.as_ref().map(|quota| quota.at),
+        }
+    }
+
+    /// Takes an update, serves by it from now on, and keeps it on disk for the next start. What does not follow on what
+    /// it knows is left out; [`Gateway::standing`] says what is wanted.
     ///
+    /// Fails when the structure contradicts itself; the present one stays, and the rest is taken.
+    pub fn take(&self, update: &Update) -> Result<(), PublishError> {
+        let _one_at_a_time = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = update.structure.as_ref().map_or(Ok(()), |structure| self.publish(structure));
+        if let Some(page) = &update.roster {
+            self.apply(page);
+        }
+        if let Some(quota) = &update.quota {
+            self.shared.callers.quotas.learn(quota);
+        }
+        self.shared.note(update);
+        self.shared.judge_age();
+        taken
+    }
+
     /// It is ignored when neither its number is higher nor its compilation later than the present one's. A lower number
     /// that was compiled later comes from a control plane whose database was restored or replaced.
-    ///
-    /// Fails when the snapshot contradicts itself; the present one stays.
-    pub fn publish(&self, snapshot: Snapshot) -> Result<(), PublishError> {
-        let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
+    fn publish(&self, structure: &Arc<Structure>) -> Result<(), PublishError> {
         let present = self.shared.table.load();
         let newer = present.as_ref().is_none_or(|present| {
-            snapshot.number > present.number || snapshot.compiled_at > present.compiled_at
+            structure.number > present.number || structure.compiled_at > present.compiled_at
         });
         if !newer {
             return Ok(());
         }
-        install(&self.shared, &snapshot)?;
-        self.newest.send_replace(Some(Arc::new(snapshot)));
-        Ok(())
+        let installed = install(&self.shared, structure);
+        // A refused one is not asked for again.
+        self.shared.told().refused_structure = installed.is_err().then_some(structure.number);
+        if installed.is_ok() {
+            self.shared.outbox.keep_structure(Arc::clone(structure));
+        }
+        installed
+    }
+
+    fn apply(&self, page: &model::RosterPage) {
+        let roster = &self.shared.callers.roster;
+        match roster.apply(page) {
+            Applied::Followed => {
+                if !page.removed.is_empty() || !page.present.is_empty() {
+                    self.shared.outbox.keep_page(page);
+                }
+            }
+            Applied::Renewed => self.shared.outbox.keep_roster(),
+            Applied::Renewing | Applied::Misplaced => return,
+        }
+        let head = roster.head();
+        if page.digest.is_some_and(|digest| digest != head.digest) {
+            self.shared.metrics.roster_divergences.inc();
+            // Whatever is wrong with it, it is not fetched over and over.
+            if self.shared.may_distrust() {
+                tracing::error!(
+                    roster.number = head.number,
+                    "the roster differs from the control plane's; it is fetched anew"
+                );
+                roster.distrust();
+            }
+        }
     }
 
     /// How the gateway is doing.
     pub fn status(&self) -> GatewayStatus {
         let table = self.shared.table.load();
-        let compiled_at = table.as_ref().map(|table| table.compiled_at);
+        let head = self.shared.callers.roster.head();
+        let told = self.shared.told();
+        let is_whole = table.is_some() && head.epoch != 0;
         GatewayStatus {
-            config_number: table.as_ref().map(|table| table.number),
-            config_compiled_at: compiled_at,
-            config_age: compiled_at.map(|at| age(self.shared.clock.now(), at)),
+            config_number: is_whole.then_some(told.reached),
+            config_compiled_at: table.as_ref().map(|table| table.compiled_at),
+            config_age: told.at.filter(|_| is_whole).map(|at| age(self.shared.clock.now(), at)),
+            is_too_old: is_whole && !self.shared.is_serving.load(Ordering::Relaxed),
+            structure_number: table.as_ref().map(|table| table.number),
+            roster_number: head.number,
+            credentials: head.credentials,
+            agreements: head.agreements,
             connections: self.shared.connections.load(Ordering::Relaxed),
             workers: self.worker_count,
         }
@@ -217,9 +282,14 @@ impl Gateway {
     pub fn encode_metrics(&self, out: &mut impl fmt::Write) -> fmt::Result {
         let status = self.status();
         let metrics = &self.shared.metrics;
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         metrics.config_number.set(status.config_number.unwrap_or(0));
         metrics.config_age.set(status.config_age.unwrap_or_default().as_secs_f64());
-        metrics.connections.set(i64::try_from(status.connections).unwrap_or(i64::MAX));
+        metrics.structure_number.set(status.structure_number.unwrap_or(0));
+        metrics.roster_number.set(status.roster_number);
+        metrics.roster_credentials.set(count(status.credentials));
+        metrics.roster_agreements.set(count(status.agreements));
+        metrics.connections.set(count(status.connections));
         metrics.encode(out)
     }
 
@@ -248,39 +318,32 @@ impl fmt::Debug for Gateway {
     }
 }
 
-/// Compiles a snapshot and serves it.
-fn install(shared: &Shared, snapshot: &Snapshot) -> Result<(), PublishError> {
+/// Compiles a structure and serves it.
+fn install(shared: &Shared, structure: &Structure) -> Result<(), PublishError> {
     let present = shared.table.load();
-    let table = Table::compile(snapshot, present.as_deref(), &shared.metrics)?;
+    let table = Table::compile(structure, present.as_deref(), &shared.callers, &shared.metrics)?;
     shared.table.store(Some(Arc::new(table)));
     Ok(())
 }
 
-/// Serves the snapshot on disk, or sets it aside when it cannot be served.
-fn install_last(shared: &Shared, key: &journal::Key) -> Result<(), StartError> {
-    let path = supervisor::snapshot_path(&shared.settings.state_dir);
-    let unreadable = match journal::read_sealed(&path, key) {
-        Ok(None) => return Ok(()),
-        Ok(Some(bytes)) => match serde_json::from_slice(&bytes) {
-            Ok(snapshot) => match install(shared, &snapshot) {
-                Ok(()) => return Ok(()),
-                Err(error) => Unreadable::Content(error),
-            },
-            Err(error) => Unreadable::Form(error),
-        },
-        Err(error @ SealedError::Io { .. }) => return Err(StartError::Snapshot(error)),
-        Err(error @ (SealedError::Damaged | SealedError::Random)) => Unreadable::Sealed(error),
-    };
-    let aside = path.with_extension("unreadable");
-    let kept = fs::rename(&path, &aside);
-    tracing::error!(
-        error = &unreadable as &dyn std::error::Error,
-        path = %path.display(),
-        aside = %aside.display(),
-        kept = kept.is_ok(),
-        "the last snapshot cannot be served; no call is answered until another one is published"
-    );
-    Ok(())
+/// Serves the state on disk, or sets aside what cannot be served.
+fn restore(shared: &Shared, key: &journal::Key) -> Result<Keeper, StartError> {
+    let mut keeper = Keeper::new(&shared.settings.state_dir, key);
+    let found =
+        keeper.load(&shared.callers.roster).map_err(|error| StartError::State(Box::new(error)))?;
+    if let Some(structure) = &found.structure
+        && let Err(error) = install(shared, structure)
+    {
+        keeper.refuse_structure(&error);
+    }
+    if let Some(note) = found.note {
+        if let Some(quota) = &note.quota {
+            shared.callers.quotas.learn(quota);
+        }
+        *shared.told() = Told::from_note(note);
+    }
+    shared.judge_age();
+    Ok(keeper)
 }
 
 /// Starts the workers; the first listeners decide the ports when they are left open.

@@ -1,8 +1,8 @@
 //! The data plane: carries calls from applications to the targets behind the APIs.
 //!
-//! It decides by an immutable snapshot and needs no database. Each worker is a thread with its own event loop, its own
+//! It decides by an immutable structure and the roster of callers, both of which it is told, and needs no database. Each worker is a thread with its own event loop, its own
 //! listener on the shared port, its own connections to targets and its own usage journal; workers share only the
-//! compiled snapshot and atomic counters. The journey of a call is in `call`, one stage per file in `stages`.
+//! compiled structure, the roster and atomic counters. The journey of a call is in `call`, one stage per file in `stages`.
 
 #![warn(clippy::indexing_slicing)]
 
@@ -15,16 +15,19 @@ mod date;
 mod fields;
 mod gateway;
 mod headers;
+mod keeper;
 mod limits;
 mod metrics;
 mod path;
 mod random;
 mod rejection;
+mod roster;
 mod settings;
 mod stages;
 mod supervisor;
 mod table;
 mod tls;
+mod told;
 mod trailers;
 mod usage;
 mod worker;

@@ -9,6 +9,6 @@ mod rate;
 mod registry;
 
 pub(crate) use failures::Failures;
-pub(crate) use quota::QuotaCounter;
+pub(crate) use quota::{QuotaCounter, Quotas};
 pub(crate) use rate::Rate;
 pub(crate) use registry::{Cell, CounterKey, Counters};

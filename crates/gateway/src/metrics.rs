@@ -58,8 +58,17 @@ pub(crate) struct Metrics {
     pub(crate) tls_failures: Counter,
     /// Number of the configuration.
     pub(crate) config_number: Gauge<u64, AtomicU64>,
-    /// Seconds since it was compiled.
+    /// Seconds since it was known to be the newest.
     pub(crate) config_age: Gauge<f64, AtomicU64>,
+    /// Number of the structure, and of the last change of the roster.
+    pub(crate) structure_number: Gauge<u64, AtomicU64>,
+    pub(crate) roster_number: Gauge<u64, AtomicU64>,
+    pub(crate) roster_credentials: Gauge,
+    pub(crate) roster_agreements: Gauge,
+    /// How often the roster was found to differ from the control plane's.
+    pub(crate) roster_divergences: Counter,
+    /// Attempts to write the state that failed.
+    pub(crate) state_failures: Counter,
 }
 
 /// The handles of one deployment.
@@ -191,12 +200,19 @@ impl Metrics {
             tls_failures: Counter::default(),
             config_number: Gauge::default(),
             config_age: Gauge::default(),
+            structure_number: Gauge::default(),
+            roster_number: Gauge::default(),
+            roster_credentials: Gauge::default(),
+            roster_agreements: Gauge::default(),
+            roster_divergences: Counter::default(),
+            state_failures: Counter::default(),
         };
         metrics.register();
         metrics.register_resilience();
         metrics
     }
 
+    #[expect(clippy::too_many_lines, reason = "it is a list")]
     fn register(&self) {
         let mut registry = Registry::with_prefix("caduceus_gateway");
         registry.register("requests", "Calls answered", self.requests.clone());
@@ -260,9 +276,39 @@ impl Metrics {
             "Number of the configuration served",
             self.config_number.clone(),
         );
+        registry.register(
+            "structure_number",
+            "Number of the structure served",
+            self.structure_number.clone(),
+        );
+        registry.register(
+            "roster_number",
+            "Number of the last change of the roster",
+            self.roster_number.clone(),
+        );
+        registry.register(
+            "roster_credentials",
+            "Credentials that are known",
+            self.roster_credentials.clone(),
+        );
+        registry.register(
+            "roster_agreements",
+            "Agreements that are known",
+            self.roster_agreements.clone(),
+        );
+        registry.register(
+            "roster_divergences",
+            "How often the roster differed from the control plane's",
+            self.roster_divergences.clone(),
+        );
+        registry.register(
+            "state_failures",
+            "Failed attempts to keep the state on disk",
+            self.state_failures.clone(),
+        );
         registry.register_with_unit(
             "config_age",
-            "Time since the configuration was compiled",
+            "Time since the configuration was known to be the newest",
             Unit::Seconds,
             self.config_age.clone(),
         );

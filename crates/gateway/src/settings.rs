@@ -20,7 +20,7 @@ pub struct GatewaySettings {
     pub accepts_h2c: bool,
     /// How many threads carry calls, at least 1. Each has its own connections and shares only decisions.
     pub workers: usize,
-    /// Where the last good snapshot and the usage journals are kept.
+    /// Where the last good state and the usage journals are kept.
     pub state_dir: PathBuf,
     /// Which addresses targets may have.
     pub address_policy: AddressPolicy,
@@ -46,6 +46,8 @@ pub struct GatewaySettings {
     pub upstream_idle_timeout: Duration,
     /// How many wrong credentials a client address may present in a minute before it is told to wait.
     pub failed_credentials_per_minute: u32,
+    /// After how long without news its state is too old to be served; never, when absent.
+    pub refuse_after: Option<Duration>,
 }
 
 /// How a gateway speaks TLS.
@@ -81,6 +83,7 @@ impl Default for GatewaySettings {
             max_idle_upstream: 128,
             upstream_idle_timeout: Duration::from_secs(30),
             failed_credentials_per_minute: 30,
+            refuse_after: None,
         }
     }
 }
@@ -90,7 +93,7 @@ impl Default for GatewaySettings {
 pub struct GatewayKeys {
     /// Under which API keys are hashed; the same as where credentials are made.
     pub credential_key: CredentialKey,
-    /// Encrypts the snapshot on disk.
+    /// Encrypts the state on disk.
     pub state_key: journal::Key,
     /// Encrypts the usage journals.
     pub usage_key: journal::Key,

@@ -1,74 +1,80 @@
-//! The thread beside the workers: it checks targets and keeps the last good snapshot on disk.
+//! The thread beside the workers: it checks targets, keeps the last good state on disk and minds its age.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::time::Duration;
 
-use model::Snapshot;
-use tokio::{sync::watch, time::sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::{balance::HealthChecks, tls::Certificates, worker::Shared};
+use crate::{balance::HealthChecks, keeper::Keeper, tls::Certificates, worker::Shared};
 
-/// After a failure to write the snapshot it is tried again.
+/// After a failure to write the state it is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// How often the age of the state is looked at.
+const TICK: Duration = Duration::from_millis(250);
 
 /// How often the files of certificates are looked at.
 const RENEW: Duration = Duration::from_secs(2);
 
-/// Where the last good snapshot is kept.
-pub(crate) fn snapshot_path(state_dir: &Path) -> PathBuf {
-    state_dir.join("snapshot")
-}
-
 /// Runs until the gateway ends.
-pub(crate) fn run(
-    shared: &Shared,
-    state_key: &journal::Key,
-    newest: watch::Receiver<Option<Arc<Snapshot>>>,
-    certificates: Option<&Certificates>,
-) {
+pub(crate) fn run(shared: &Shared, keeper: Keeper, certificates: Option<&Certificates>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default());
     match runtime {
         Ok(runtime) => runtime.block_on(async {
-            let following = shared.cutting.run_until_cancelled(renew(shared, certificates));
-            tokio::join!(follow(shared, state_key, newest), following);
+            let renewing = shared.cutting.run_until_cancelled(renew(shared, certificates));
+            tokio::join!(follow(shared, keeper), renewing);
         }),
         Err(error) => tracing::error!(
             error = &error as &dyn std::error::Error,
-            "targets are not checked and the snapshot is not kept"
+            "targets are not checked and the state is not kept"
         ),
     }
 }
 
-async fn follow(
-    shared: &Shared,
-    state_key: &journal::Key,
-    mut newest: watch::Receiver<Option<Arc<Snapshot>>>,
-) {
+async fn follow(shared: &Shared, mut keeper: Keeper) {
     let epoch = shared.epoch.instant();
     let mut checks = HealthChecks::new(shared.settings.address_policy.clone(), epoch);
-    let path = snapshot_path(&shared.settings.state_dir);
+    let mut checked = None;
+    let mut failed_at: Option<Instant> = None;
     loop {
-        if let Some(table) = shared.table.load_full() {
+        shared.judge_age();
+        if let Some(table) = shared.table.load_full()
+            && checked != Some((table.number, table.compiled_at))
+        {
+            checked = Some((table.number, table.compiled_at));
             checks.follow(&table);
         }
-        let snapshot = newest.borrow_and_update().clone();
-        let kept = snapshot.is_none_or(|snapshot| keep(&path, state_key, &snapshot));
+        if failed_at.is_none_or(|at| at.elapsed() >= RETRY) {
+            match keeper.keep(&shared.outbox, &shared.callers.roster) {
+                Ok(()) => {
+                    if failed_at.take().is_some() {
+                        tracing::info!("the state is kept again");
+                    }
+                }
+                Err(error) => {
+                    shared.metrics.state_failures.inc();
+                    if failed_at.replace(Instant::now()).is_none() {
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "the state could not be kept; a restart would serve an older one"
+                        );
+                    }
+                }
+            }
+        }
+        let next = Instant::now() + TICK;
         let changed = async {
-            if kept {
-                newest.changed().await
-            } else {
-                sleep(RETRY).await;
-                Ok(())
+            tokio::select! {
+                () = shared.outbox.changed.notified() => {}
+                () = sleep_until(next) => {}
             }
         };
-        if !matches!(shared.cutting.run_until_cancelled(changed).await, Some(Ok(()))) {
+        if shared.cutting.run_until_cancelled(changed).await.is_none() {
             break;
         }
+    }
+    if let Err(error) = keeper.keep(&shared.outbox, &shared.callers.roster) {
+        tracing::error!(error = &error as &dyn std::error::Error, "the last state is not kept");
     }
 }
 
@@ -85,30 +91,6 @@ async fn renew(shared: &Shared, certificates: Option<&Certificates>) {
                 error = &error as &dyn std::error::Error,
                 "the certificates have changed and cannot be used; those before stay in use"
             ),
-        }
-    }
-}
-
-/// Writes the snapshot; says whether that succeeded.
-fn keep(path: &Path, key: &journal::Key, snapshot: &Snapshot) -> bool {
-    let bytes = match serde_json::to_vec(snapshot) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the snapshot has no JSON form and is not kept"
-            );
-            return true;
-        }
-    };
-    match journal::write_sealed(path, key, &bytes) {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the snapshot could not be kept; a restart would serve an older one"
-            );
-            false
         }
     }
 }

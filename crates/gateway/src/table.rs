@@ -1,4 +1,4 @@
-//! A snapshot, compiled into the tables that calls are decided by.
+//! A structure, compiled into the tables that calls are decided by, with the roster beside it.
 
 mod operations;
 mod validation;
@@ -12,9 +12,9 @@ use std::{
 use http::{HeaderName, HeaderValue, header::LINK};
 use jiff::{Timestamp, fmt::rfc2822};
 use model::{
-    AgreementEntry, ApiLifecycle, ApplicationId, Audience, CredentialDigest, CredentialEntry,
-    DeploymentEntry, DeploymentId, Limit, LimitAmount, LimitScope, Protocols, Quota, QuotaPeriod,
-    Snapshot, SubscriptionId, TenantId, VersionId,
+    ApiLifecycle, ApplicationId, Audience, CredentialDigest, DeploymentEntry, DeploymentId, Limit,
+    LimitAmount, LimitScope, PlanEntry, Protocols, Quota, Structure, SubscriptionId, TenantId,
+    VersionId,
 };
 
 pub(crate) use operations::{Operation, Operations};
@@ -22,16 +22,15 @@ pub(crate) use validation::{ReadRules, Validation};
 
 use crate::{
     balance::{Endpoints, Upstream},
-    limits::{CounterKey, QuotaCounter, Rate},
+    limits::{CounterKey, QuotaCounter, Quotas, Rate},
     metrics::{DeploymentMetrics, Metrics},
-    stages::{Caller, cors::CorsPolicy},
+    roster::{KnownCredential, Roster},
+    stages::cors::CorsPolicy,
 };
 
-/// What agreements under the same plan have in common.
-type PlanKey = (VersionId, Vec<u64>, Option<(u64, bool)>);
 type Map<K, V> = HashMap<K, V, ahash::RandomState>;
 
-/// Why a snapshot was not taken.
+/// Why a structure was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// Two deployments have the same host and path prefix.
@@ -45,18 +44,33 @@ pub enum PublishError {
     Unusable(DeploymentId),
 }
 
-/// A compiled snapshot.
+/// A compiled structure.
 pub(crate) struct Table {
     pub(crate) number: u64,
     pub(crate) compiled_at: Timestamp,
     pub(crate) deployments: Vec<Arc<Deployment>>,
+    /// What the deployments were compiled from, in the same order.
+    entries: Vec<Arc<DeploymentEntry>>,
     hosts: Map<Box<str>, Prefixes>,
     any_host: Prefixes,
-    credentials: Map<CredentialDigest, KnownCredential>,
-    agreements: Map<(ApplicationId, VersionId), Agreement>,
-    quotas: Map<SubscriptionId, Arc<QuotaCounter>>,
+    /// By the number that the roster gives a plan.
+    plans: Vec<Option<Plan>>,
+    inactive_tenants: HashSet<TenantId, ahash::RandomState>,
+    callers: Arc<Callers>,
     /// The endpoints of targets that take new calls.
     endpoints: HashSet<u64, ahash::RandomState>,
+}
+
+/// What changes entry by entry beside the tables.
+pub(crate) struct Callers {
+    pub(crate) roster: Roster,
+    pub(crate) quotas: Quotas,
+}
+
+/// What agreements under the same plan have in common, which keeps it close at hand.
+struct Plan {
+    limits: Arc<Limits>,
+    quota: Option<Quota>,
 }
 
 /// The routes of one host.
@@ -94,18 +108,10 @@ pub(crate) enum Lifecycle {
     Retired { successor: Option<HeaderValue> },
 }
 
-/// Whom a credential identifies.
-pub(crate) struct KnownCredential {
-    pub(crate) caller: Caller,
-    pub(crate) expires_at: Option<Timestamp>,
-}
-
 /// An application's right to call a version.
-#[derive(Clone)]
 pub(crate) struct Agreement {
     pub(crate) id: SubscriptionId,
     pub(crate) expires_at: Option<Timestamp>,
-    /// Shared by all agreements under the same plan, which keeps it close at hand.
     pub(crate) limits: Arc<Limits>,
     pub(crate) quota: Option<(Quota, Arc<QuotaCounter>)>,
 }
@@ -122,7 +128,6 @@ pub(crate) struct PreparedLimit {
     pub(crate) name: Box<str>,
     pub(crate) per: LimitScope,
     pub(crate) amount: PreparedAmount,
-    owner: u128,
     number: u64,
 }
 
@@ -132,45 +137,54 @@ pub(crate) enum PreparedAmount {
 }
 
 impl PreparedLimit {
-    /// The counter of `subject`.
-    pub(crate) const fn key(&self, subject: u128) -> CounterKey {
-        CounterKey::new(self.owner, self.number, subject)
+    /// The counter of `subject`; `owner` is the deployment or version that is called.
+    pub(crate) const fn key(&self, owner: u128, subject: u128) -> CounterKey {
+        CounterKey::new(owner, self.number, subject)
     }
 }
 
 impl Table {
-    /// Compiles a snapshot. What `previous` learnt about targets and quotas is kept.
+    /// Compiles a structure. What `previous` learnt about targets is kept, and so is every deployment that did not
+    /// change.
     pub(crate) fn compile(
-        snapshot: &Snapshot,
+        structure: &Structure,
         previous: Option<&Self>,
+        callers: &Arc<Callers>,
         metrics: &Metrics,
     ) -> Result<Self, PublishError> {
         let mut table = Self {
-            number: snapshot.number,
-            compiled_at: snapshot.compiled_at,
-            deployments: Vec::with_capacity(snapshot.deployments.len()),
+            number: structure.number,
+            compiled_at: structure.compiled_at,
+            deployments: Vec::with_capacity(structure.deployments.len()),
+            entries: structure.deployments.clone(),
             hosts: Map::default(),
             any_host: Prefixes::default(),
-            credentials: Map::default(),
-            agreements: Map::default(),
-            quotas: Map::default(),
+            plans: Vec::new(),
+            inactive_tenants: structure.inactive_tenants.iter().copied().collect(),
+            callers: Arc::clone(callers),
             endpoints: HashSet::default(),
         };
         let before: Map<_, _> = previous
             .iter()
-            .flat_map(|table| &table.deployments)
-            .map(|deployment| (deployment.id, deployment.as_ref()))
+            .flat_map(|table| table.entries.iter().zip(&table.deployments))
+            .map(|(entry, deployment)| (deployment.id, (entry, deployment)))
             .collect();
         let mut endpoints = Endpoints::default();
-        for target in before.values().flat_map(|deployment| &deployment.upstream.targets) {
+        for target in before.values().flat_map(|(_, deployment)| &deployment.upstream.targets) {
             endpoints.keep(&target.endpoint);
         }
-        for entry in &snapshot.deployments {
-            let before = before.get(&entry.id).copied();
-            let deployment = Deployment::compile(entry, before, metrics, &mut endpoints)?;
+        for entry in &structure.deployments {
+            let deployment = match before.get(&entry.id) {
+                Some((same, deployment)) if Arc::ptr_eq(same, entry) || *same == entry => {
+                    Arc::clone(deployment)
+                }
+                before => {
+                    let before = before.map(|(_, deployment)| deployment.as_ref());
+                    Arc::new(Deployment::compile(entry, before, metrics, &mut endpoints)?)
+                }
+            };
             let in_use = deployment.upstream.in_use();
             table.endpoints.extend(in_use.map(|(_, target)| target.endpoint.number));
-            let deployment = Arc::new(deployment);
             let prefixes = match entry.route.host() {
                 Some(host) => table.hosts.entry(host.into()).or_default(),
                 None => &mut table.any_host,
@@ -178,16 +192,19 @@ impl Table {
             prefixes.insert(entry.route.path_prefix(), Arc::clone(&deployment))?;
             table.deployments.push(deployment);
         }
-        let mut plans = Map::default();
-        table.agreements.reserve(snapshot.agreements.len());
-        for entry in &snapshot.agreements {
-            let agreement =
-                table.compile_agreement(entry, snapshot.compiled_at, previous, &mut plans);
-            table.agreements.insert((entry.application, entry.version), agreement);
-        }
-        let known = snapshot.credentials.iter().map(KnownCredential::compile);
-        table.credentials = known.collect();
+        structure.plans.iter().for_each(|plan| table.add_plan(plan));
         Ok(table)
+    }
+
+    fn add_plan(&mut self, entry: &PlanEntry) {
+        let place = self.callers.roster.plan_number(entry.id).index();
+        if self.plans.len() <= place {
+            self.plans.resize_with(place + 1, || None);
+        }
+        if let Some(plan) = self.plans.get_mut(place) {
+            let limits = Arc::new(Limits::compile(&entry.limits, entry.quota));
+            *plan = Some(Plan { limits, quota: entry.quota });
+        }
     }
 
     /// The deployment with the longest prefix of `path`; one bound to the host comes first.
@@ -201,53 +218,34 @@ impl Table {
         self.endpoints.contains(&endpoint)
     }
 
-    pub(crate) fn credential(&self, digest: &CredentialDigest) -> Option<&KnownCredential> {
-        self.credentials.get(digest)
+    pub(crate) fn credential(&self, digest: &CredentialDigest) -> Option<KnownCredential> {
+        self.callers.roster.credential(digest)
     }
 
+    /// Whether the applications of a tenant may call.
+    pub(crate) fn is_active(&self, tenant: TenantId) -> bool {
+        self.inactive_tenants.is_empty() || !self.inactive_tenants.contains(&tenant)
+    }
+
+    /// The right of an application to call a version. Under a plan that this table does not know yet there is none:
+    /// the plan comes with the next one.
     pub(crate) fn agreement(
         &self,
         application: ApplicationId,
         version: VersionId,
-    ) -> Option<&Agreement> {
-        self.agreements.get(&(application, version))
-    }
-
-    fn compile_agreement(
-        &mut self,
-        entry: &AgreementEntry,
-        at: Timestamp,
-        previous: Option<&Self>,
-        plans: &mut Map<PlanKey, Arc<Limits>>,
-    ) -> Agreement {
-        let quota = entry.quota.map(|quota| {
-            let known = previous.and_then(|table| table.quotas.get(&entry.id));
-            let counter = match known {
-                Some(counter) => {
-                    counter.learn(quota.period, at, entry.quota_used);
-                    Arc::clone(counter)
-                }
-                None => Arc::new(QuotaCounter::new(quota.period, at, entry.quota_used)),
-            };
-            self.quotas.insert(entry.id, Arc::clone(&counter));
-            (quota, counter)
-        });
-        let numbers = entry.limits.iter().map(CounterKey::limit_number).collect();
-        let announced =
-            entry.quota.map(|quota| (quota.requests, quota.period == QuotaPeriod::Month));
-        let limits = plans.entry((entry.version, numbers, announced)).or_insert_with(|| {
-            Arc::new(Limits::compile(&entry.limits, entry.version.bits(), entry.quota))
-        });
-        let limits = Arc::clone(limits);
-        Agreement { id: entry.id, expires_at: entry.expires_at, limits, quota }
-    }
-}
-
-impl KnownCredential {
-    fn compile(entry: &CredentialEntry) -> (CredentialDigest, Self) {
-        let caller =
-            Caller { application: entry.application, credential: entry.id, tenant: entry.tenant };
-        (entry.digest, Self { caller, expires_at: entry.expires_at })
+        now: Timestamp,
+    ) -> Option<Agreement> {
+        let known = self.callers.roster.agreement(application, version)?;
+        let plan = self.plans.get(known.plan.index())?.as_ref()?;
+        let quota = plan
+            .quota
+            .map(|quota| (quota, self.callers.quotas.counter(known.id, quota.period, now)));
+        Some(Agreement {
+            id: known.id,
+            expires_at: known.expires_at,
+            limits: Arc::clone(&plan.limits),
+            quota,
+        })
     }
 }
 
@@ -315,7 +313,7 @@ impl Deployment {
             },
             compress: entry.delivery.compress,
             protocols: entry.delivery.protocols,
-            limits: Limits::compile(&entry.limits, entry.id.bits(), None),
+            limits: Limits::compile(&entry.limits, None),
             operations: Operations::compile(&entry.operations),
             validation: Validation::compile(
                 entry,
@@ -372,7 +370,7 @@ fn http_date(at: Timestamp) -> Option<String> {
 }
 
 impl Limits {
-    fn compile(limits: &[Limit], owner: u128, quota: Option<Quota>) -> Self {
+    fn compile(limits: &[Limit], quota: Option<Quota>) -> Self {
         let entries: Vec<_> = limits
             .iter()
             .map(|limit| PreparedLimit {
@@ -384,7 +382,6 @@ impl Limits {
                     }
                     LimitAmount::Concurrent { calls } => PreparedAmount::Concurrent(calls),
                 },
-                owner,
                 number: CounterKey::limit_number(limit),
             })
             .collect();

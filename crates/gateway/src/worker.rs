@@ -7,8 +7,8 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Poll,
     time::{Duration, Instant},
@@ -30,11 +30,13 @@ use crate::{
     balance::Pool,
     connection::{self, Command, Connections, Entrance},
     date::DateField,
+    keeper::Outbox,
     limits::{Counters, Failures},
     metrics::Metrics,
     random::RandomPool,
     settings::GatewaySettings,
-    table::Table,
+    table::{Callers, Table},
+    told::Told,
     usage::UsageLog,
 };
 
@@ -55,6 +57,11 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) epoch: Epoch,
     pub(crate) table: Arc<ArcSwapOption<Table>>,
+    pub(crate) callers: Arc<Callers>,
+    pub(crate) told: Mutex<Told>,
+    pub(crate) outbox: Outbox,
+    /// Whether what it was told is whole, and young enough.
+    pub(crate) is_serving: AtomicBool,
     pub(crate) counters: Counters,
     pub(crate) failures: Failures,
     pub(crate) metrics: Arc<Metrics>,
@@ -134,9 +141,10 @@ impl Worker {
         self.coarse_now.get()
     }
 
-    /// Looks something up in the current table.
+    /// Looks something up in the current table; there is none while the gateway may not serve.
     pub(crate) fn with_table<T>(&self, look_up: impl FnOnce(Option<&Table>) -> T) -> T {
-        look_up(self.table.borrow_mut().load().as_deref())
+        let is_serving = self.shared.is_serving.load(Ordering::Relaxed);
+        look_up(self.table.borrow_mut().load().as_deref().filter(|_| is_serving))
     }
 }
 

@@ -95,7 +95,7 @@ impl Market {
         };
         let application = find_own(request, &mut change, id).await?;
         request.check_revision(application.revision)?;
-        store::application::delete(change.tx(), &application).await?;
+        store::application::delete(change.tx(), &application, self.clock.now()).await?;
         change.audit(application.tenant, id, json!({ "name": application.name })).await?;
         change.announce(application.tenant, EventKind::ApplicationChanged, id).await?;
         change.finish(()).await

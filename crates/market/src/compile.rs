@@ -1,77 +1,199 @@
-//! Compiling the snapshot that the gateway decides by.
+//! Compiling the structure that gateways decide by.
+//!
+//! It is compiled whole once, and from then on only what events name. The roster needs no compiling: it is written
+//! with the credentials and agreements themselves.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     sync::Arc,
 };
 
-use jiff::Timestamp;
 use model::{
-    AgreementEntry, Api, ApiId, ApiLifecycle, ApiVersion, Audience, Deployment, DeploymentEntry,
-    OperationEntry, Plan, PlanId, Quota, SubscriptionId, Tenant, TenantId, Validation,
+    Api, ApiId, ApiLifecycle, ApiVersion, Audience, Deployment, DeploymentEntry, DeploymentId,
+    Event, EventKind, OperationEntry, PlanEntry, PlanId, Structure, Tenant, TenantId, Validation,
     ValidationEntry, VersionId, VersionStatus, Visibility,
 };
-use model::{QuotaPeriod, Snapshot};
 use store::{Tx, Viewer};
 
 use crate::{Market, MarketError, specifications};
 
-/// Rows that several entries of a snapshot need, each read once.
+/// More events than this at once, and everything is compiled anew.
+const EVENTS: i64 = 1_000;
+
+/// The newest structure.
+#[derive(Debug, Clone)]
+pub(crate) struct Published {
+    pub(crate) structure: Arc<Structure>,
+    /// It holds everything up to this event.
+    pub(crate) reached: u64,
+}
+
+/// What the structure is made of, kept to be changed piece by piece.
+pub(crate) struct Compiler {
+    reached: u64,
+    deployments: BTreeMap<DeploymentId, Arc<DeploymentEntry>>,
+    plans: BTreeMap<PlanId, PlanEntry>,
+    inactive_tenants: Vec<TenantId>,
+    structure: Option<Arc<Structure>>,
+}
+
+/// Rows that several entries need, each read once.
 #[derive(Default)]
 struct Sources {
     tenants: HashMap<TenantId, Option<Tenant>>,
     apis: HashMap<ApiId, Option<Api>>,
     versions: HashMap<VersionId, Option<ApiVersion>>,
     operations: HashMap<VersionId, Vec<OperationEntry>>,
-    plans: HashMap<PlanId, Option<Plan>>,
 }
 
-impl Market {
-    /// The number of the last event.
-    pub(crate) async fn last_event(&self) -> Result<u64, MarketError> {
-        let mut tx = self.db.read().await?;
-        Ok(store::event::last_number(&mut tx).await?)
+impl Compiler {
+    pub(crate) const fn new() -> Self {
+        Self {
+            reached: 0,
+            deployments: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            inactive_tenants: Vec::new(),
+            structure: None,
+        }
     }
 
-    /// Compiles everything that the gateway needs out of one consistent reading.
-    pub(crate) async fn compile_snapshot(&self) -> Result<Snapshot, MarketError> {
-        let now = self.clock.now();
-        let mut tx = self.db.read().await?;
-        // Read first: whatever is committed meanwhile is compiled again under a higher number.
-        let number = store::event::last_number(&mut tx).await?;
-        let mut sources = Sources::default();
-        let mut deployments = Vec::new();
-        for deployment in store::deployment::list_for_gateway(&mut tx).await? {
-            let validation = deployment.validation;
-            let entry =
-                compile_deployment(&mut tx, &mut sources, deployment, &self.settings.gateway_url);
-            let Some(mut entry) = entry.await? else { continue };
-            entry.validation = self.validation_entry(&mut tx, &sources, &entry, validation).await?;
-            deployments.push(entry);
-        }
-        self.rules.retain(|version| {
-            deployments.iter().any(|entry| entry.validation.is_some() && entry.version == version)
+    /// Brings the structure up to the last event, out of one consistent reading.
+    pub(crate) async fn follow(&mut self, market: &Market) -> Result<Published, MarketError> {
+        let mut tx = market.db.read_steady().await?;
+        let last = store::event::last_number(&mut tx).await?;
+        let present = self.structure.clone().filter(|_| last >= self.reached);
+        let structure = match present {
+            Some(structure) if last == self.reached => structure,
+            Some(structure) => {
+                let events = store::event::list_after(&mut tx, self.reached, EVENTS).await?;
+                let is_few = i64::try_from(events.len()).is_ok_and(|count| count < EVENTS);
+                let is_tenant = |event: &Event| event.kind == EventKind::TenantChanged;
+                if !is_few || events.iter().any(is_tenant) {
+                    self.compile_all(&mut tx, market).await?;
+                    self.assemble(market, last)
+                } else if events.iter().any(|event| event.kind.changes_structure()) {
+                    self.compile_changed(&mut tx, market, &events).await?;
+                    self.assemble(market, last)
+                } else {
+                    structure
+                }
+            }
+            // The first time, or after the database went back in time.
+            None => {
+                self.compile_all(&mut tx, market).await?;
+                self.assemble(market, last)
+            }
+        };
+        self.structure = Some(Arc::clone(&structure));
+        self.reached = last;
+        Ok(Published { structure, reached: last })
+    }
+
+    fn assemble(&self, market: &Market, number: u64) -> Arc<Structure> {
+        market.rules.retain(|version| {
+            let mut entries = self.deployments.values();
+            entries.any(|entry| entry.validation.is_some() && entry.version == version)
         });
-        let used = quota_use(&mut tx, now).await?;
-        let mut agreements = Vec::new();
-        for subscription in store::subscription::list_active(&mut tx, now).await? {
-            let Some(plan) = sources.plan(&mut tx, subscription.plan).await? else { continue };
-            agreements.push(AgreementEntry {
-                id: subscription.id,
-                application: subscription.application,
-                version: subscription.version,
-                expires_at: subscription.expires_at,
-                limits: plan.limits.clone(),
-                quota: plan.quota,
-                quota_used: used.of(subscription.id, plan.quota),
-            });
+        Arc::new(Structure {
+            number,
+            compiled_at: market.clock.now(),
+            deployments: self.deployments.values().cloned().collect(),
+            plans: self.plans.values().cloned().collect(),
+            inactive_tenants: self.inactive_tenants.clone(),
+        })
+    }
+
+    async fn compile_all(&mut self, tx: &mut Tx, market: &Market) -> Result<(), MarketError> {
+        let mut sources = Sources::default();
+        let mut deployments = BTreeMap::new();
+        for deployment in store::deployment::list_for_gateway(tx).await? {
+            if let Some(entry) = market.compile_entry(tx, &mut sources, deployment).await? {
+                deployments.insert(entry.id, Arc::new(entry));
+            }
         }
-        let credentials = store::credential::list_for_gateway(&mut tx, now).await?;
-        Ok(Snapshot { number, compiled_at: now, deployments, agreements, credentials })
+        let plans = store::plan::list_for_gateway(tx).await?;
+        self.inactive_tenants = store::tenant::list_inactive(tx).await?;
+        self.plans = plans.into_iter().map(|plan| (plan.id, plan)).collect();
+        self.deployments = deployments;
+        Ok(())
+    }
+
+    /// Compiles what the events name. Deployments of one API refer to each other, so that all of them are compiled.
+    async fn compile_changed(
+        &mut self,
+        tx: &mut Tx,
+        market: &Market,
+        events: &[Event],
+    ) -> Result<(), MarketError> {
+        let mut apis = BTreeSet::new();
+        let mut plans = BTreeMap::new();
+        for event in events {
+            match event.kind {
+                EventKind::ApiChanged => apis.extend(ApiId::parse(&event.subject).ok()),
+                EventKind::DeploymentChanged => {
+                    let Ok(id) = DeploymentId::parse(&event.subject) else { continue };
+                    apis.extend(self.deployments.get(&id).map(|entry| entry.api));
+                    let found = store::deployment::find(tx, Viewer::Installation, id).await?;
+                    apis.extend(found.map(|deployment| deployment.api));
+                }
+                EventKind::PlanChanged => {
+                    let Ok(id) = PlanId::parse(&event.subject) else { continue };
+                    let found = store::plan::find(tx, id).await?;
+                    plans.insert(id, found);
+                }
+                EventKind::SubscriptionChanged
+                | EventKind::ApplicationChanged
+                | EventKind::TenantChanged
+                | EventKind::UserChanged
+                | EventKind::CategoryChanged
+                | EventKind::SettingChanged => {}
+            }
+        }
+        let mut sources = Sources::default();
+        let mut compiled = Vec::new();
+        for api in &apis {
+            for deployment in store::deployment::list_of_api(tx, *api).await? {
+                compiled.extend(market.compile_entry(tx, &mut sources, deployment).await?);
+            }
+        }
+        let mut before: HashMap<_, _> =
+            self.deployments.extract_if(.., |_, entry| apis.contains(&entry.api)).collect();
+        for entry in compiled {
+            let same = before.remove(&entry.id).filter(|before| **before == entry);
+            self.deployments.insert(entry.id, same.unwrap_or_else(|| Arc::new(entry)));
+        }
+        for (id, plan) in plans {
+            match plan {
+                Some(plan) => {
+                    let entry = PlanEntry { id, limits: plan.limits, quota: plan.quota };
+                    self.plans.insert(id, entry);
+                }
+                None => {
+                    self.plans.remove(&id);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
 impl Market {
+    /// Compiles a deployment; none when it is not to be called.
+    async fn compile_entry(
+        &self,
+        tx: &mut Tx,
+        sources: &mut Sources,
+        deployment: Deployment,
+    ) -> Result<Option<DeploymentEntry>, MarketError> {
+        let validation = deployment.validation;
+        let url = &self.settings.gateway_url;
+        let Some(mut entry) = compile_deployment(tx, sources, deployment, url).await? else {
+            return Ok(None);
+        };
+        entry.validation = self.validation_entry(tx, sources, &entry, validation).await?;
+        Ok(Some(entry))
+    }
+
     /// What the requests of a deployment are compared with, compiled only where they are.
     async fn validation_entry(
         &self,
@@ -111,9 +233,8 @@ async fn compile_deployment(
     let Some(version) = sources.version(tx, deployment.version).await?.cloned() else {
         return Ok(None);
     };
-    let Some(tenant) = sources.tenant(tx, deployment.tenant).await?.cloned() else {
-        return Ok(None);
-    };
+    let tenant = sources.tenant(tx, deployment.tenant).await?.cloned();
+    let Some(tenant) = tenant.filter(|tenant| tenant.is_active) else { return Ok(None) };
     let successor = match version.successor {
         Some(successor) => successor_url(tx, &api, successor, gateway_url).await?,
         None => None,
@@ -177,31 +298,6 @@ async fn successor_url(
     }))
 }
 
-struct QuotaUse {
-    day: HashMap<SubscriptionId, u64>,
-    month: HashMap<SubscriptionId, u64>,
-}
-
-impl QuotaUse {
-    fn of(&self, subscription: SubscriptionId, quota: Option<Quota>) -> u64 {
-        let calls = match quota.map(|quota| quota.period) {
-            None => None,
-            Some(QuotaPeriod::Day) => self.day.get(&subscription),
-            Some(QuotaPeriod::Month) => self.month.get(&subscription),
-        };
-        calls.copied().unwrap_or(0)
-    }
-}
-
-async fn quota_use(tx: &mut Tx, now: Timestamp) -> Result<QuotaUse, MarketError> {
-    let (day, _) = QuotaPeriod::Day.bounds(now);
-    let (month, _) = QuotaPeriod::Month.bounds(now);
-    Ok(QuotaUse {
-        day: store::usage::count_by_subscription(tx, day).await?.into_iter().collect(),
-        month: store::usage::count_by_subscription(tx, month).await?.into_iter().collect(),
-    })
-}
-
 impl Sources {
     async fn tenant(&mut self, tx: &mut Tx, id: TenantId) -> Result<Option<&Tenant>, MarketError> {
         let found = match self.tenants.entry(id) {
@@ -231,14 +327,6 @@ impl Sources {
             Entry::Vacant(unknown) => {
                 unknown.insert(store::version::find(tx, Viewer::Installation, id).await?)
             }
-        };
-        Ok(found.as_ref())
-    }
-
-    async fn plan(&mut self, tx: &mut Tx, id: PlanId) -> Result<Option<&Plan>, MarketError> {
-        let found = match self.plans.entry(id) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => unknown.insert(store::plan::find(tx, id).await?),
         };
         Ok(found.as_ref())
     }

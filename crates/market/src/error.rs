@@ -71,6 +71,8 @@ pub enum Kind {
     Deployment,
     /// A heading of the catalogue.
     Category,
+    /// A gateway on another machine.
+    Node,
 }
 
 impl Kind {
@@ -88,6 +90,7 @@ impl Kind {
             Self::Subscription => "subscription",
             Self::Deployment => "deployment",
             Self::Category => "category",
+            Self::Node => "node",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Background work: the snapshot, the index, usage and housekeeping.
+//! Background work: the structure, the index, usage and housekeeping.
 //!
 //! Each job waits for a commit or a tick, and after a failure tries again at the next one. A failure is logged when it
 //! begins and when it is over, not in between.
@@ -7,28 +7,28 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use authz::Action;
 use jiff::SignedDuration;
-use model::{AuditEntry, AuditOutcome, EventKind, Snapshot, SubscriptionStatus, TenantId};
+use model::{AuditEntry, AuditOutcome, EventKind, SubscriptionStatus, TenantId};
 use serde_json::{Value, json};
 use store::usage::Grain;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Market, MarketError, secrets::sha256_hex};
+use crate::{Market, MarketError, compile::Compiler, secrets::sha256_hex};
 
 /// What the jobs need to know about this machine.
 #[derive(Debug, Clone)]
 pub struct JobSettings {
     /// Names this machine among others with the same database.
     pub node: String,
-    /// Where the gateway's workers write usage.
-    pub usage_folder: PathBuf,
+    /// Where the workers of this machine's gateway write usage, when it has one.
+    pub usage_folder: Option<PathBuf>,
 }
 
 /// The jobs of one control plane.
 pub struct Jobs {
     market: Arc<Market>,
     settings: JobSettings,
-    publish: Box<dyn Fn(Snapshot) + Send + Sync>,
+    compiler: Mutex<Compiler>,
 }
 
 /// How long a commit of another replica may go unnoticed.
@@ -36,6 +36,8 @@ const TICK: Duration = Duration::from_millis(500);
 const USAGE_TICK: Duration = Duration::from_secs(1);
 const HOUSEKEEPING_TICK: Duration = Duration::from_secs(30);
 const SIGNING_KEY_DAYS: i64 = 30;
+/// How long a gateway may be away and still hear what was revoked meanwhile, instead of beginning anew.
+const ROSTER_DAYS: i64 = 30;
 
 /// Whether a job is failing, so that each episode is logged once.
 struct Episode {
@@ -68,20 +70,16 @@ impl Episode {
 }
 
 impl Jobs {
-    /// The jobs; `publish` hands a new snapshot to the gateway.
-    pub fn new(
-        market: Arc<Market>,
-        settings: JobSettings,
-        publish: impl Fn(Snapshot) + Send + Sync + 'static,
-    ) -> Self {
-        Self { market, settings, publish: Box::new(publish) }
+    /// The jobs of a control plane.
+    pub fn new(market: Arc<Market>, settings: JobSettings) -> Self {
+        Self { market, settings, compiler: Mutex::new(Compiler::new()) }
     }
 
-    /// Publishes a snapshot and brings the index up to date once, before anything is served. Without its index the
-    /// catalogue is still read from the database; only searching has to wait for the job that keeps trying.
+    /// Counts usage, compiles the structure and brings the index up to date once, before anything is served. Without its
+    /// index the catalogue is still read from the database; only searching has to wait for the job that keeps trying.
     pub async fn run_once(&self) -> Result<(), MarketError> {
-        while self.market.count_usage(&self.settings.node, &self.settings.usage_folder).await? {}
-        (self.publish)(self.market.compile_snapshot().await?);
+        while self.count_usage().await? {}
+        self.compile().await?;
         Episode::of("catalogue index").note(self.market.follow_catalogue().await);
         Ok(())
     }
@@ -89,25 +87,36 @@ impl Jobs {
     /// Starts the jobs; they end when `stop` is cancelled.
     pub fn spawn(self, tracker: &TaskTracker, stop: &CancellationToken) {
         let jobs = Arc::new(self);
-        tracker.spawn(Arc::clone(&jobs).keep_snapshot(stop.clone()));
+        tracker.spawn(Arc::clone(&jobs).keep_structure(stop.clone()));
         tracker.spawn(Arc::clone(&jobs).keep_catalogue(stop.clone()));
         tracker.spawn(Arc::clone(&jobs).keep_usage(stop.clone()));
         tracker.spawn(jobs.keep_house(stop.clone()));
     }
 
-    async fn keep_snapshot(self: Arc<Self>, stop: CancellationToken) {
-        let mut episode = Episode::of("snapshot");
-        let mut published = 0;
+    async fn keep_structure(self: Arc<Self>, stop: CancellationToken) {
+        let mut episode = Episode::of("structure");
         let mut commits = self.market.committed.subscribe();
         while wait_for_commit(&mut commits, &stop).await {
-            let Some(last) = episode.note(self.market.last_event().await) else { continue };
-            if last <= published {
-                continue;
+            episode.note(self.compile().await);
+        }
+    }
+
+    async fn compile(&self) -> Result<(), MarketError> {
+        let published = self.compiler.lock().await.follow(&self.market).await?;
+        self.market.published.send_if_modified(|present| {
+            let is_new = present.as_ref().is_none_or(|it| it.reached != published.reached);
+            if is_new {
+                *present = Some(published);
             }
-            if let Some(snapshot) = episode.note(self.market.compile_snapshot().await) {
-                published = snapshot.number;
-                (self.publish)(snapshot);
-            }
+            is_new
+        });
+        Ok(())
+    }
+
+    async fn count_usage(&self) -> Result<bool, MarketError> {
+        match &self.settings.usage_folder {
+            Some(folder) => self.market.count_usage(&self.settings.node, folder).await,
+            None => Ok(false),
         }
     }
 
@@ -122,8 +131,7 @@ impl Jobs {
     async fn keep_usage(self: Arc<Self>, stop: CancellationToken) {
         let mut episode = Episode::of("usage");
         loop {
-            let counted = self.market.count_usage(&self.settings.node, &self.settings.usage_folder);
-            let is_more = episode.note(counted.await).unwrap_or(false);
+            let is_more = episode.note(self.count_usage().await).unwrap_or(false);
             if stop.is_cancelled() && !is_more {
                 return;
             }
@@ -154,6 +162,7 @@ impl Market {
     /// Ends what has expired and forgets what is no longer needed.
     async fn keep_house(&self) -> Result<(), MarketError> {
         self.expire_subscriptions().await?;
+        self.expire_credentials().await?;
         self.renew_signing_key().await?;
         let now = self.clock.now();
         let mut tx = self.db.begin().await?;
@@ -165,8 +174,22 @@ impl Market {
         store::usage::prune(&mut tx, Grain::Minute, now - SignedDuration::from_hours(48)).await?;
         let kept = SignedDuration::from_hours(24 * i64::from(settings.usage_retention_days));
         store::usage::prune(&mut tx, Grain::Hour, now - kept).await?;
+        store::roster::prune(&mut tx, now - SignedDuration::from_hours(24 * ROSTER_DAYS)).await?;
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Takes credentials off the roster that gateways have long refused by their own clocks.
+    async fn expire_credentials(&self) -> Result<(), MarketError> {
+        const BATCH: i64 = 1_000;
+        loop {
+            let mut tx = self.db.begin().await?;
+            if store::roster::expire(&mut tx, self.clock.now(), BATCH).await? == 0 {
+                return Ok(());
+            }
+            tx.commit().await?;
+            self.note_commit();
+        }
     }
 
     async fn expire_subscriptions(&self) -> Result<(), MarketError> {
@@ -216,7 +239,7 @@ impl Market {
         Ok(())
     }
 
-    fn system_entry(
+    pub(crate) fn system_entry(
         &self,
         tenant: TenantId,
         action: &str,

@@ -1,6 +1,6 @@
 //! The operations of the marketplace. Each authorises, loads, decides, stores, audits and announces in one
-//! transaction; faces such as the JSON API only translate. Background jobs keep the gateway's snapshot, the
-//! catalogue's index and the usage figures up to date.
+//! transaction; faces such as the JSON API only translate. Background jobs keep the structure that
+//! gateways decide by, the catalogue's index and the usage figures up to date.
 
 mod access;
 mod analytics;
@@ -8,6 +8,7 @@ mod apis;
 mod applications;
 mod approvals;
 mod audit;
+mod authority;
 mod catalogue;
 mod categories;
 mod change;
@@ -15,8 +16,10 @@ mod compile;
 mod credentials;
 mod deployments;
 mod error;
+mod feed;
 mod jobs;
 mod limits;
+mod nodes;
 mod passwords;
 mod people;
 mod plans;
@@ -44,6 +47,7 @@ pub use analytics::{ApiUsage, ConsumerUsage, Period, Trend, Usage};
 pub use apis::{ApiDraft, ApiListing, VisibilityDraft};
 pub use applications::ApplicationDraft;
 pub use approvals::Approvals;
+pub use authority::ServerCertificate;
 pub use catalogue::{CatalogueHit, CatalogueQuery, CatalogueResults};
 pub use categories::{CategoryChange, CategoryDraft};
 pub(crate) use change::Begun;
@@ -53,6 +57,7 @@ pub use deployments::{DeploymentDraft, HealthCheckDraft, TargetDraft, UpstreamDr
 pub use error::{Conflict, Kind, MarketError, Violation};
 pub use jobs::{JobSettings, Jobs};
 pub use limits::LimitDraft;
+pub use nodes::{EnrolledNode, IssuedNodeToken, NodeTokenDraft, UsageBatch};
 pub use people::{InvitedUser, UserChange, UserDraft};
 pub use plans::PlanDraft;
 pub use secrets::{Secrets, random, sha256_hex};
@@ -64,6 +69,7 @@ pub use store::{
     Page, PageOf,
     api::{Filter as ApiFilter, Sort as ApiSort},
     audit::Filter as AuditFilter,
+    node::Node,
     session::Session,
     subscription::Filter as SubscriptionFilter,
     usage::Tally,
@@ -100,6 +106,9 @@ pub struct Market {
     rules: request_rules::RulesCache,
     hashing: Semaphore,
     attempts: Attempts,
+    /// The newest structure, once it was compiled.
+    published: watch::Sender<Option<compile::Published>>,
+    quota_sums: tokio::sync::Mutex<Option<feed::QuotaSums>>,
     /// Counts commits, so that none is missed by a job that is busy.
     committed: watch::Sender<u64>,
 }
@@ -125,6 +134,8 @@ impl Market {
             rules: request_rules::RulesCache::default(),
             hashing: Semaphore::new(passwords::AT_ONCE),
             attempts: Attempts::default(),
+            published: watch::Sender::new(None),
+            quota_sums: tokio::sync::Mutex::new(None),
             committed: watch::Sender::new(0),
         }
     }

@@ -47,24 +47,11 @@ impl Market {
         if batch.next == from {
             return Ok(false);
         }
-        let mut sums = Sums::default();
-        for bytes in batch.records() {
-            match UsageRecord::from_bytes(bytes) {
-                Some(record) => sums.add(&record),
-                None => sums.unreadable += 1,
-            }
-        }
-        sums.store(&mut tx).await?;
+        let sums = count(&mut tx, batch.records()).await?;
         let next = batch.next;
         store::usage::put_position(&mut tx, stream, (next.segment, next.offset)).await?;
         tx.commit().await?;
-        if sums.unreadable > 0 || sums.orphaned > 0 {
-            tracing::warn!(
-                usage.unreadable = sums.unreadable,
-                usage.orphaned = sums.orphaned,
-                "usage records were left out: unreadable, or of APIs or applications that were removed"
-            );
-        }
+        sums.report();
         journal::prune(folder, next).map_err(|error| {
             MarketError::internal("old usage could not be pruned")(error.into())
         })?;
@@ -72,8 +59,24 @@ impl Market {
     }
 }
 
+/// Counts records into the database.
+pub(crate) async fn count<'records>(
+    tx: &mut Tx,
+    records: impl Iterator<Item = &'records [u8]>,
+) -> Result<Sums, MarketError> {
+    let mut sums = Sums::default();
+    for bytes in records {
+        match UsageRecord::from_bytes(bytes) {
+            Some(record) => sums.add(&record),
+            None => sums.unreadable += 1,
+        }
+    }
+    sums.store(tx).await?;
+    Ok(sums)
+}
+
 #[derive(Default)]
-struct Sums {
+pub(crate) struct Sums {
     buckets: BTreeMap<Bucket, Tally>,
     last_used: HashMap<CredentialId, i64>,
     unreadable: u64,
@@ -81,6 +84,17 @@ struct Sums {
 }
 
 impl Sums {
+    /// Says what could not be counted.
+    pub(crate) fn report(&self) {
+        if self.unreadable > 0 || self.orphaned > 0 {
+            tracing::warn!(
+                usage.unreadable = self.unreadable,
+                usage.orphaned = self.orphaned,
+                "usage records were left out: unreadable, or of APIs or applications that were removed"
+            );
+        }
+    }
+
     fn add(&mut self, record: &UsageRecord) {
         for grain in [Grain::Minute, Grain::Hour] {
             let bucket = Bucket {

@@ -77,9 +77,12 @@ impl EventKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)
     }
 
-    /// Whether the gateway has to know about it.
-    pub const fn concerns_gateway(self) -> bool {
-        !matches!(self, Self::UserChanged | Self::CategoryChanged | Self::SettingChanged)
+    /// Whether it may change the structure that gateways decide by. Who may call is the roster's affair.
+    pub const fn changes_structure(self) -> bool {
+        matches!(
+            self,
+            Self::ApiChanged | Self::DeploymentChanged | Self::PlanChanged | Self::TenantChanged
+        )
     }
 }
 

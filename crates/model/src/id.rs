@@ -126,6 +126,8 @@ typed_ids! {
     CategoryId = "cat";
     /// One entry of the audit trail.
     AuditId = "aud";
+    /// A gateway on another machine.
+    NodeId = "nod";
 }
 
 fn parse_bits(text: &str, prefix: &str) -> Option<u128> {
@@ -191,7 +193,7 @@ macro_rules! from_new_id {
 }
 from_new_id! {
     TenantId UserId SessionId ApiId VersionId DeploymentId TargetId PlanId ApplicationId CredentialId
-    SubscriptionId CategoryId AuditId
+    SubscriptionId CategoryId AuditId NodeId
 }
 
 #[cfg(test)]

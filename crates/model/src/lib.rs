@@ -13,14 +13,16 @@ mod credential;
 mod delivery;
 mod deployment;
 mod event;
+mod feed;
 mod id;
 mod lifecycle;
 mod limit;
 mod plan;
 mod resilience;
 mod role;
+mod roster;
 mod sketch;
-mod snapshot;
+mod structure;
 mod subscription;
 mod tenant;
 mod text;
@@ -43,19 +45,20 @@ pub use deployment::{
     Target, UnknownValidation, Upstream, UpstreamTls, UpstreamUrl, UpstreamUrlError, Validation,
 };
 pub use event::{Event, EventKind};
+pub use feed::{FeedError, QuotaUse, RosterPage, Standing, Update};
 pub use id::{
     ApiId, ApplicationId, AuditId, CategoryId, CredentialId, DeploymentId, IdParseError, Ids,
-    PlanId, SessionId, SubscriptionId, TargetId, TenantId, UserId, VersionId,
+    NodeId, PlanId, SessionId, SubscriptionId, TargetId, TenantId, UserId, VersionId,
 };
 pub use lifecycle::{Transition, TransitionError, VersionStatus};
 pub use limit::{Limit, LimitAmount, LimitScope};
 pub use plan::{Approval, Plan, Quota, QuotaPeriod};
 pub use resilience::{Breaker, Ejection, InvalidSeconds, Resilience, RetryBudget, Seconds};
 pub use role::{Role, Roles};
+pub use roster::{AgreementEntry, CredentialEntry, RosterDigest, RosterEntry};
 pub use sketch::LatencySketch;
-pub use snapshot::{
-    AgreementEntry, ApiLifecycle, Audience, CredentialEntry, DeploymentEntry, OperationEntry,
-    Snapshot, ValidationEntry,
+pub use structure::{
+    ApiLifecycle, Audience, DeploymentEntry, OperationEntry, PlanEntry, Structure, ValidationEntry,
 };
 pub use subscription::{Subscription, SubscriptionStatus};
 pub use tenant::{Category, Tenant};

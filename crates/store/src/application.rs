@@ -1,9 +1,10 @@
 //! Applications of consumers. Only their own tenant sees them.
 
+use jiff::Timestamp;
 use model::{Application, ApplicationId, TenantId};
 use sqlx::any::AnyRow;
 
-use crate::{Page, PageOf, StoreError, Tx, Viewer, row::Columns};
+use crate::{Page, PageOf, StoreError, Tx, Viewer, roster, row::Columns};
 
 /// Adds an application. Fails as duplicate when the tenant has one of that name.
 pub async fn insert(tx: &mut Tx, application: &Application) -> Result<(), StoreError> {
@@ -41,13 +42,17 @@ pub async fn update(tx: &mut Tx, application: &Application) -> Result<(), StoreE
 }
 
 /// Removes an application with its credentials and subscriptions.
-pub async fn delete(tx: &mut Tx, application: &Application) -> Result<(), StoreError> {
+pub async fn delete(
+    tx: &mut Tx,
+    application: &Application,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     tx.statement("application::delete", "DELETE FROM application WHERE id = $1 AND tenant_id = $2")
         .bind_text(application.id)
         .bind_text(application.tenant)
         .execute()
         .await?;
-    Ok(())
+    roster::remove_of(tx, application.id, now).await
 }
 
 /// Finds an application that the viewer owns.

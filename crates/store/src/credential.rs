@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use model::{
     ApplicationId, Credential, CredentialDigest, CredentialEntry, CredentialId, CredentialKind,
-    CredentialStatus, TenantId,
+    CredentialStatus, RosterEntry,
 };
 use sqlx::any::AnyRow;
 
 use crate::{
-    StoreError, Tx,
+    StoreError, Tx, roster,
     row::{Columns, to_json},
 };
 
@@ -43,6 +43,7 @@ pub async fn insert(
         .bind(credential.revision)
         .execute()
         .await?;
+    enter(tx, credential, digest);
     Ok(())
 }
 
@@ -61,7 +62,33 @@ pub async fn update(tx: &mut Tx, credential: &Credential) -> Result<(), StoreErr
         .bind_text(credential.id)
         .bind_text(credential.tenant)
         .execute_current()
-        .await
+        .await?;
+    let row = tx
+        .statement("credential::digest", "SELECT digest FROM credential WHERE id = $1")
+        .bind_text(credential.id)
+        .optional()
+        .await?;
+    if let Some(row) = row {
+        let digest = read_digest(&Columns::of("credential::digest", &row))?;
+        enter(tx, credential, digest);
+    }
+    Ok(())
+}
+
+/// Enters a credential on the roster as the gateway is to know it.
+fn enter(tx: &mut Tx, credential: &Credential, digest: CredentialDigest) {
+    if credential.kind != CredentialKind::ApiKey {
+        return;
+    }
+    let entry = RosterEntry::Credential(CredentialEntry {
+        id: credential.id,
+        digest,
+        application: credential.application,
+        tenant: credential.tenant,
+        expires_at: credential.expires_at,
+    });
+    let is_live = credential.status == CredentialStatus::Active;
+    roster::set(tx, entry, is_live, credential.updated_at);
 }
 
 /// Notes when a credential was used, unless a later use is known.
@@ -122,30 +149,31 @@ pub async fn list_of(
     rows.iter().map(read).collect()
 }
 
-/// Lists the API keys that the gateway accepts: active, not expired, of active tenants.
-pub async fn list_for_gateway(
+/// Lists active API keys after an identifier, as the gateway is to know them.
+pub(crate) async fn list_accepted(
     tx: &mut Tx,
-    now: Timestamp,
-) -> Result<Vec<CredentialEntry>, StoreError> {
+    after: &str,
+    limit: i64,
+) -> Result<Vec<RosterEntry>, StoreError> {
     const SQL: &str = "
-        SELECT credential.id, credential.digest, credential.application_id, credential.tenant_id,
-               credential.expires_at
-        FROM credential JOIN tenant ON tenant.id = credential.tenant_id
-        WHERE credential.status = 'active' AND credential.kind LIKE '%api_key%' AND tenant.is_active = 1
-          AND (credential.expires_at IS NULL OR credential.expires_at > $1)
-        ORDER BY credential.id";
-    let rows =
-        tx.statement("credential::list_for_gateway", SQL).bind(now.as_microsecond()).all().await?;
+        SELECT id, digest, application_id, tenant_id, expires_at FROM credential
+        WHERE status = 'active' AND kind LIKE '%api_key%' AND id > $1 ORDER BY id LIMIT $2";
+    let rows = tx
+        .statement("credential::list_accepted", SQL)
+        .bind(after.to_owned())
+        .bind(limit)
+        .all()
+        .await?;
     rows.iter()
         .map(|row| {
-            let columns = Columns::of("credential::list_for_gateway", row);
-            Ok(CredentialEntry {
+            let columns = Columns::of("credential::list_accepted", row);
+            Ok(RosterEntry::Credential(CredentialEntry {
                 id: columns.parsed("id")?,
                 digest: read_digest(&columns)?,
                 application: columns.parsed("application_id")?,
-                tenant: columns.parsed::<TenantId>("tenant_id")?,
+                tenant: columns.parsed("tenant_id")?,
                 expires_at: columns.time_opt("expires_at")?,
-            })
+            }))
         })
         .collect()
 }

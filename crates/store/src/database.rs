@@ -8,7 +8,10 @@ use sqlx::{
     query::Query,
 };
 
-use crate::{Engine, StoreError, migration};
+use crate::{
+    Engine, StoreError, migration,
+    roster::{self, Pending},
+};
 
 /// The database of an installation.
 #[derive(Debug, Clone)]
@@ -22,6 +25,7 @@ pub struct Database {
 pub struct Tx {
     inner: sqlx::Transaction<'static, Any>,
     engine: Engine,
+    roster: Pending,
 }
 
 /// A statement with its arguments, about to run inside a transaction.
@@ -82,13 +86,22 @@ impl Database {
             .begin_with(self.engine.begin_write())
             .await
             .map_err(StoreError::sql("database::begin"))?;
-        Ok(Tx { inner, engine: self.engine })
+        Ok(Tx { inner, engine: self.engine, roster: Pending::new() })
     }
 
     /// Begins a transaction that only reads.
     pub async fn read(&self) -> Result<Tx, StoreError> {
         let inner = self.readers.begin().await.map_err(StoreError::sql("database::read"))?;
-        Ok(Tx { inner, engine: self.engine })
+        Ok(Tx { inner, engine: self.engine, roster: Pending::new() })
+    }
+
+    /// Begins a transaction that only reads, and all of whose statements see one state.
+    pub async fn read_steady(&self) -> Result<Tx, StoreError> {
+        let mut tx = self.read().await?;
+        if let Some(steady) = self.engine.read_steady() {
+            tx.statement("database::read_steady", steady).execute().await?;
+        }
+        Ok(tx)
     }
 
     /// Closes all connections.
@@ -114,7 +127,13 @@ fn pool(engine: Engine, connections: u32) -> AnyPoolOptions {
 
 impl Tx {
     /// Makes everything that was done in the transaction lasting.
-    pub async fn commit(self) -> Result<(), StoreError> {
+    ///
+    /// What it does to the roster is written last, as events are: whoever waits for the numbers holds all its rows.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        if !self.roster.is_empty() {
+            let pending = std::mem::take(&mut self.roster);
+            roster::flush(&mut self, pending).await?;
+        }
         self.inner.commit().await.map_err(StoreError::sql("tx::commit"))
     }
 
@@ -125,6 +144,11 @@ impl Tx {
 
     pub(crate) const fn engine(&self) -> Engine {
         self.engine
+    }
+
+    /// What the transaction does to the roster.
+    pub(crate) const fn pending(&mut self) -> &mut Pending {
+        &mut self.roster
     }
 
     pub(crate) fn statement(

@@ -124,6 +124,13 @@ pub async fn list_for_gateway(tx: &mut Tx) -> Result<Vec<Deployment>, StoreError
     rows.iter().map(read).collect()
 }
 
+/// Lists the deployments of an API, for the gateway.
+pub async fn list_of_api(tx: &mut Tx, api: ApiId) -> Result<Vec<Deployment>, StoreError> {
+    const SQL: &str = "SELECT * FROM deployment WHERE api_id = $1 ORDER BY id";
+    let rows = tx.statement("deployment::list_of_api", SQL).bind_text(api).all().await?;
+    rows.iter().map(read).collect()
+}
+
 fn read(row: &AnyRow) -> Result<Deployment, StoreError> {
     let columns = Columns::of("deployment::read", row);
     let host = columns.text("host")?;

@@ -59,6 +59,22 @@ impl Engine {
         }
     }
 
+    /// Yields a random number of 62 bits or so.
+    pub(crate) const fn random_number(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SELECT random() / 2",
+            Self::Postgres => "SELECT CAST(floor(random() * 4611686018427387904) AS BIGINT)",
+        }
+    }
+
+    /// Makes all statements of a transaction see one state. SQLite does so by itself.
+    pub(crate) const fn read_steady(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+        }
+    }
+
     /// The type of binary columns.
     pub(crate) const fn blob(self) -> &'static str {
         match self {

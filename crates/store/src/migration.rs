@@ -1,12 +1,16 @@
 //! Bringing a database up to date. Steps are numbered, run once each, and never change after a release.
 
-use crate::{Database, StoreError};
+use crate::{Database, StoreError, roster};
 
 const STEPS: &[(i64, &str)] = &[
     (1, include_str!("../migrations/0001_spine.sql")),
     (2, include_str!("../migrations/0002_delivery.sql")),
     (3, include_str!("../migrations/0003_validation.sql")),
+    (FEED, include_str!("../migrations/0004_feed.sql")),
 ];
+
+/// The step that brought the roster, which is then filled.
+const FEED: i64 = 4;
 
 /// Runs the steps that the database has not seen, all in one transaction.
 pub(crate) async fn run(database: &Database) -> Result<(), StoreError> {
@@ -30,6 +34,9 @@ pub(crate) async fn run(database: &Database) -> Result<(), StoreError> {
     for (number, script) in STEPS.iter().filter(|(number, _)| *number > found) {
         let script = script.replace("{blob}", tx.engine().blob());
         tx.run_script("migration::step", script).await?;
+        if *number == FEED {
+            roster::backfill(&mut tx).await?;
+        }
         tx.statement("migration::note", "INSERT INTO schema_step (number) VALUES ($1)")
             .bind(*number)
             .execute()

@@ -1,6 +1,6 @@
 //! Plans of APIs. Whether the API itself may be seen is asked first, in `api`.
 
-use model::{ApiId, Approval, Plan, PlanId};
+use model::{ApiId, Approval, Plan, PlanEntry, PlanId};
 use sqlx::any::AnyRow;
 
 use crate::{
@@ -93,6 +93,24 @@ const fn approval_name(approval: Approval) -> &'static str {
         Approval::Automatic => "automatic",
         Approval::Owner => "owner",
     }
+}
+
+/// Lists all plans, as the gateway is to know them.
+pub async fn list_for_gateway(tx: &mut Tx) -> Result<Vec<PlanEntry>, StoreError> {
+    let rows = tx
+        .statement("plan::list_for_gateway", "SELECT id, limits, quota FROM plan ORDER BY id")
+        .all()
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let columns = Columns::of("plan::list_for_gateway", row);
+            Ok(PlanEntry {
+                id: columns.parsed("id")?,
+                limits: columns.json("limits")?,
+                quota: columns.json_opt("quota")?,
+            })
+        })
+        .collect()
 }
 
 fn read(row: &AnyRow) -> Result<Plan, StoreError> {

@@ -1,10 +1,13 @@
 //! Subscriptions. The consumer's and the owner's tenant see them, nobody else.
 
 use jiff::Timestamp;
-use model::{ApiId, ApplicationId, Subscription, SubscriptionId, SubscriptionStatus, VersionId};
+use model::{
+    AgreementEntry, ApiId, ApplicationId, RosterEntry, Subscription, SubscriptionId,
+    SubscriptionStatus, VersionId,
+};
 use sqlx::any::AnyRow;
 
-use crate::{Page, PageOf, StoreError, Tx, Viewer, row::Columns};
+use crate::{Page, PageOf, StoreError, Tx, Viewer, roster, row::Columns};
 
 /// Which subscriptions are wanted.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +49,7 @@ pub async fn insert(tx: &mut Tx, subscription: &Subscription) -> Result<(), Stor
         .bind(subscription.revision)
         .execute()
         .await?;
+    enter(tx, subscription);
     Ok(())
 }
 
@@ -62,7 +66,25 @@ pub async fn update(tx: &mut Tx, subscription: &Subscription) -> Result<(), Stor
         .bind(subscription.revision)
         .bind_text(subscription.id)
         .execute_current()
-        .await
+        .await?;
+    enter(tx, subscription);
+    Ok(())
+}
+
+/// Enters an agreement on the roster as the gateway is to know it.
+fn enter(tx: &mut Tx, subscription: &Subscription) {
+    let is_live = subscription.status == SubscriptionStatus::Active;
+    roster::set(tx, agreement(subscription), is_live, subscription.updated_at);
+}
+
+fn agreement(subscription: &Subscription) -> RosterEntry {
+    RosterEntry::Agreement(AgreementEntry {
+        id: subscription.id,
+        application: subscription.application,
+        version: subscription.version,
+        plan: subscription.plan,
+        expires_at: subscription.expires_at,
+    })
 }
 
 /// Finds a subscription of the viewer, on either side.
@@ -118,16 +140,21 @@ pub async fn list(
     })
 }
 
-/// Lists active subscriptions that have not expired, of active tenants: what the gateway lets through.
-pub async fn list_active(tx: &mut Tx, now: Timestamp) -> Result<Vec<Subscription>, StoreError> {
-    const SQL: &str = "
-        SELECT subscription.* FROM subscription
-        JOIN tenant ON tenant.id = subscription.consumer_id AND tenant.is_active = 1
-        WHERE status = 'active' AND (expires_at IS NULL OR expires_at > $1)
-        ORDER BY subscription.id";
-    let rows =
-        tx.statement("subscription::list_active", SQL).bind(now.as_microsecond()).all().await?;
-    rows.iter().map(read).collect()
+/// Lists active subscriptions after an identifier, as the gateway is to know them.
+pub(crate) async fn list_agreements(
+    tx: &mut Tx,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<RosterEntry>, StoreError> {
+    const SQL: &str =
+        "SELECT * FROM subscription WHERE status = 'active' AND id > $1 ORDER BY id LIMIT $2";
+    let rows = tx
+        .statement("subscription::list_agreements", SQL)
+        .bind(after.to_owned())
+        .bind(limit)
+        .all()
+        .await?;
+    rows.iter().map(|row| Ok(agreement(&read(row)?))).collect()
 }
 
 /// Lists live subscriptions whose end has come.

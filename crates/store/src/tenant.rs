@@ -80,6 +80,15 @@ pub async fn exists_any(tx: &mut Tx) -> Result<bool, StoreError> {
     Ok(tx.statement("tenant::exists_any", SQL).number().await? > 0)
 }
 
+/// Lists the tenants whose people may not sign in and whose applications may not call.
+pub async fn list_inactive(tx: &mut Tx) -> Result<Vec<TenantId>, StoreError> {
+    let rows = tx
+        .statement("tenant::list_inactive", "SELECT id FROM tenant WHERE is_active = 0 ORDER BY id")
+        .all()
+        .await?;
+    rows.iter().map(|row| Columns::of("tenant::list_inactive", row).parsed("id")).collect()
+}
+
 fn read(row: &AnyRow) -> Result<Tenant, StoreError> {
     let columns = Columns::of("tenant::read", row);
     Ok(Tenant {

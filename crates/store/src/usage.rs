@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use model::{ApiId, ApplicationId, LatencySketch, SubscriptionId, TenantId, VersionId};
+use model::{
+    ApiId, ApplicationId, LatencySketch, Quota, QuotaPeriod, SubscriptionId, TenantId, VersionId,
+};
 use sqlx::any::AnyRow;
 
 use crate::{
@@ -155,6 +157,34 @@ pub async fn put_position(
     Ok(())
 }
 
+/// Moves on how far a usage journal has been counted, if it was counted up to `from`; says whether it was. Of two
+/// that try at once only one succeeds.
+pub async fn advance_position(
+    tx: &mut Tx,
+    stream: &str,
+    from: (u64, u64),
+    next: (u64, u64),
+) -> Result<bool, StoreError> {
+    const BEGIN: &str = "
+        INSERT INTO usage_position (stream, segment, byte_offset) VALUES ($1, 0, 0)
+        ON CONFLICT (stream) DO NOTHING";
+    const SQL: &str = "
+        UPDATE usage_position SET segment = $1, byte_offset = $2
+        WHERE stream = $3 AND segment = $4 AND byte_offset = $5";
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    tx.statement("usage::advance_position", BEGIN).bind(stream.to_owned()).execute().await?;
+    let moved = tx
+        .statement("usage::advance_position", SQL)
+        .bind(number(next.0))
+        .bind(number(next.1))
+        .bind(stream.to_owned())
+        .bind(number(from.0))
+        .bind(number(from.1))
+        .execute()
+        .await?;
+    Ok(moved == 1)
+}
+
 /// Adds a tally to a bucket.
 pub async fn add(
     tx: &mut Tx,
@@ -258,14 +288,18 @@ pub async fn list(
         .collect()
 }
 
-/// Counts the calls of every subscription that was used since a time.
+/// Counts the calls since a time of every subscription that has a quota and was used.
 pub async fn count_by_subscription(
     tx: &mut Tx,
     since: Timestamp,
-) -> Result<Vec<(SubscriptionId, u64)>, StoreError> {
+) -> Result<Vec<(SubscriptionId, QuotaPeriod, u64)>, StoreError> {
     const SQL: &str = "
-        SELECT subscription_id, CAST(SUM(calls) AS BIGINT) AS calls FROM usage_rollup
-        WHERE grain = 'hour' AND start_at >= $1 AND subscription_id <> '' GROUP BY subscription_id";
+        SELECT usage_rollup.subscription_id, plan.quota, CAST(SUM(usage_rollup.calls) AS BIGINT) AS calls
+        FROM usage_rollup
+        JOIN subscription ON subscription.id = usage_rollup.subscription_id
+        JOIN plan ON plan.id = subscription.plan_id AND plan.quota IS NOT NULL
+        WHERE usage_rollup.grain = 'hour' AND usage_rollup.start_at >= $1
+        GROUP BY usage_rollup.subscription_id, plan.quota";
     let rows = tx
         .statement("usage::count_by_subscription", SQL)
         .bind(since.as_microsecond())
@@ -274,7 +308,8 @@ pub async fn count_by_subscription(
     rows.iter()
         .map(|row| {
             let columns = Columns::of("usage::count_by_subscription", row);
-            Ok((columns.parsed("subscription_id")?, columns.count("calls")?))
+            let quota: Quota = columns.json("quota")?;
+            Ok((columns.parsed("subscription_id")?, quota.period, columns.count("calls")?))
         })
         .collect()
 }

@@ -53,6 +53,23 @@ impl Database {
     }
 }
 
+impl Database {
+    /// Runs statements; `sqlite` is the file when it is an SQLite database.
+    pub(crate) async fn change(&self, sqlite: &std::path::Path, statements: &str) {
+        use sqlx::{Connection, SqliteConnection};
+        match self.url() {
+            Some(url) => execute(&url, statements).await.unwrap(),
+            None => {
+                let url = format!("sqlite://{}", sqlite.display());
+                let mut connection = SqliteConnection::connect(&url).await.unwrap();
+                let statements = sqlx::AssertSqlSafe(statements.to_owned());
+                sqlx::raw_sql(statements).execute(&mut connection).await.unwrap();
+                connection.close().await.unwrap();
+            }
+        }
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         let Kind::Postgres { server, name } = &self.kind else { return };

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, RwLock},
@@ -25,22 +25,24 @@ pub struct Installation {
     binary: PathBuf,
     // Before the database, so that nothing is connected to it any more when it is dropped.
     process: Option<Child>,
-    _database: Database,
+    database: Database,
     folder: TempDir,
     control: Arc<RwLock<SocketAddr>>,
     gateway: Arc<RwLock<SocketAddr>>,
     log: Arc<Mutex<String>>,
+    role: &'static str,
     admin: Option<Client>,
     clients: [Client; 3],
 }
 
 /// What the running process says about itself.
-enum Word {
+pub(crate) enum Word {
     Listening { control: SocketAddr, gateway: SocketAddr },
     SetUpToken(String),
 }
 
-const START: Duration = Duration::from_secs(60);
+pub(crate) const START: Duration = Duration::from_secs(60);
+pub(crate) const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
 const ADMIN: &str = "root@installation.example";
 
 impl Installation {
@@ -76,8 +78,7 @@ impl Installation {
         }
         // YAML contains JSON.
         std::fs::write(folder.path().join("config.yaml"), config.to_string()).unwrap();
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
-        let (control, gateway) = (Arc::new(RwLock::new(nowhere)), Arc::new(RwLock::new(nowhere)));
+        let (control, gateway) = (Arc::new(RwLock::new(NOWHERE)), Arc::new(RwLock::new(NOWHERE)));
         let clients = [
             Client::new(Arc::clone(&control), "/api/v1"),
             Client::new(Arc::clone(&control), ""),
@@ -86,14 +87,20 @@ impl Installation {
         Self {
             binary: binary.into(),
             process: None,
-            _database: database,
+            database,
             folder,
             control,
             gateway,
             log: Arc::default(),
+            role: "all",
             admin: None,
             clients,
         }
+    }
+
+    /// Has the next start take another role.
+    pub fn set_role(&mut self, role: &'static str) {
+        self.role = role;
     }
 
     /// Starts the process without waiting for the control API, which may have no database.
@@ -142,6 +149,12 @@ impl Installation {
         self.admin.as_ref().unwrap()
     }
 
+    /// Changes the database behind the back of the server.
+    pub async fn sql(&self, statements: &str) {
+        let sqlite = self.data().join("caduceus.db");
+        self.database.change(&sqlite, statements).await;
+    }
+
     /// What the process has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
@@ -178,7 +191,7 @@ impl Installation {
 
     async fn launch(&mut self, wait: bool) {
         let mut process = Command::new(&self.binary)
-            .arg("serve")
+            .args(["serve", "--role", self.role])
             .arg("--config")
             .arg(self.folder.path().join("config.yaml"))
             .arg("--data-dir")
@@ -279,7 +292,7 @@ impl Drop for Installation {
 }
 
 /// Reads lines until the end, keeps them, and passes on what they say.
-fn listen(
+pub(crate) fn listen(
     stream: impl Read + Send + 'static,
     kept: Arc<Mutex<String>>,
     words: mpsc::UnboundedSender<Word>,
@@ -298,7 +311,7 @@ fn listen(
     });
 }
 
-fn addresses(line: &str) -> Option<Word> {
+pub(crate) fn addresses(line: &str) -> Option<Word> {
     let entry: Value = serde_json::from_str(line).ok()?;
     let address = |name: &str| entry[name].as_str()?.parse().ok();
     if entry["message"] != "listening" {
@@ -306,7 +319,8 @@ fn addresses(line: &str) -> Option<Word> {
     }
     Some(Word::Listening {
         control: address("control.address")?,
-        gateway: address("gateway.address")?,
+        // A control plane alone has none.
+        gateway: address("gateway.address").unwrap_or(NOWHERE),
     })
 }
 

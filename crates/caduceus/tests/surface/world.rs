@@ -1,7 +1,7 @@
 //! An installation in which every route has something to act on.
 
 use serde_json::{Value, json};
-use testkit::{Api, Client, Database, Installation, Tenant};
+use testkit::{Api, Client, Database, Installation, Node, Tenant};
 
 pub(crate) struct World {
     pub(crate) installation: Installation,
@@ -19,11 +19,15 @@ pub(crate) struct World {
     empty_tenant: String,
     user: String,
     session: String,
+    node: String,
 }
 
 impl World {
     pub(crate) async fn create(database: Database) -> Self {
-        let installation = Installation::start(env!("CARGO_BIN_EXE_caduceus"), database).await;
+        let feed = Node::feed_address();
+        let changes = json!({ "feed": { "listen": feed } });
+        let binary = env!("CARGO_BIN_EXE_caduceus");
+        let installation = Installation::start_with(binary, database, changes).await;
         let hospital = installation.tenant("hospital").await;
         let admin = installation.admin();
         let active = hospital.publish("Scheduling", &json!({})).await;
@@ -44,6 +48,9 @@ impl World {
         let category = id(&admin.post("/admin/categories", &body).await.created());
         let body = json!({ "slug": "empty", "name": "Empty" });
         let empty_tenant = id(&admin.post("/admin/tenants", &body).await.created());
+        let token = admin.post("/admin/nodes/tokens", &json!({ "name": "Ward" })).await.created();
+        feed::enrol(&feed.to_string(), token["token"].as_str().unwrap()).await.unwrap();
+        let node = admin.get("/admin/nodes").await.items().remove(0);
         let user = hospital.auditor().get("/me").await.ok();
         Self {
             active,
@@ -59,6 +66,7 @@ impl World {
             empty_tenant,
             user: user["userId"].as_str().unwrap().to_owned(),
             session: user["sessionId"].as_str().unwrap().to_owned(),
+            node: id(&node),
             hospital,
             installation,
         }
@@ -83,6 +91,7 @@ impl World {
                 "tenant" => &self.empty_tenant,
                 "user" => &self.user,
                 "session" => &self.session,
+                "node" => &self.node,
                 _ => "nothing",
             },
         };
@@ -129,6 +138,7 @@ impl World {
                 Tenant::deployment_draft(api, prefix, &target, &json!({}))
             }
             "deployment.change" => json!({ "maxBodyBytes": 1000 }),
+            "node.create_token" => json!({ "name": "Theatre" }),
             "plan.create" => json!({ "apiId": api.id, "name": "Another" }),
             "plan.replace" => json!({ "apiId": api.id, "name": "Renamed" }),
             "plan.change" => json!({ "description": "New." }),

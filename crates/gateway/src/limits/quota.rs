@@ -1,12 +1,24 @@
 //! Quotas: calls in a calendar period.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use jiff::Timestamp;
-use model::{Quota, QuotaPeriod};
+use model::{Quota, QuotaPeriod, QuotaUse, SubscriptionId};
+
+const SHARDS: usize = 64;
+
+type Shard = HashMap<SubscriptionId, Arc<QuotaCounter>, ahash::RandomState>;
+
+/// The counters of all subscriptions that were used in their period.
+#[derive(Debug)]
+pub(crate) struct Quotas {
+    shards: Vec<Mutex<Shard>>,
+    hasher: ahash::RandomState,
+}
 
 /// Calls counted in the current period of one subscription.
 #[derive(Debug)]
@@ -24,6 +36,49 @@ struct Period {
 pub(crate) struct QuotaStanding {
     pub(crate) remaining: u64,
     pub(crate) reset: Duration,
+}
+
+impl Quotas {
+    pub(crate) fn new() -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, hasher: ahash::RandomState::new() }
+    }
+
+    /// The counter of a subscription; begins at zero when it was not heard of.
+    pub(crate) fn counter(
+        &self,
+        subscription: SubscriptionId,
+        period: QuotaPeriod,
+        now: Timestamp,
+    ) -> Arc<QuotaCounter> {
+        let Some(mut shard) = self.shard(subscription) else {
+            return Arc::new(QuotaCounter::new(period, now, 0));
+        };
+        let counter = shard
+            .entry(subscription)
+            .or_insert_with(|| Arc::new(QuotaCounter::new(period, now, 0)));
+        Arc::clone(counter)
+    }
+
+    /// Learns what all gateways have counted, and forgets the counters of periods that are over.
+    pub(crate) fn learn(&self, quota: &QuotaUse) {
+        for shard in &self.shards {
+            lock(shard)
+                .retain(|_, counter| Arc::strong_count(counter) > 1 || !counter.is_over(quota.at));
+        }
+        for (subscription, period, calls) in &quota.used {
+            self.counter(*subscription, *period, quota.at).learn(*period, quota.at, *calls);
+        }
+    }
+
+    fn shard(&self, subscription: SubscriptionId) -> Option<MutexGuard<'_, Shard>> {
+        let place = self.hasher.hash_one(subscription) % SHARDS as u64;
+        usize::try_from(place).ok().and_then(|place| self.shards.get(place)).map(lock)
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl QuotaCounter {
@@ -44,6 +99,11 @@ impl QuotaCounter {
         }
     }
 
+    /// Whether its period had ended at `at`.
+    fn is_over(&self, at: Timestamp) -> bool {
+        self.lock().end <= at
+    }
+
     /// Counts a call; fails with the time until the next period.
     pub(crate) fn take(&self, quota: Quota, now: Timestamp) -> Result<QuotaStanding, Duration> {
         let mut current = self.lock();
@@ -59,7 +119,7 @@ impl QuotaCounter {
         Ok(QuotaStanding { remaining: quota.requests - current.used, reset })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Period> {
+    fn lock(&self) -> MutexGuard<'_, Period> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

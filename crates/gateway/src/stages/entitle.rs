@@ -35,11 +35,11 @@ pub(crate) fn entitle(
     caller: &Caller,
     now: Timestamp,
 ) -> Result<Agreement, Rejection> {
-    let Some(agreement) = table.agreement(caller.application, deployment.version) else {
+    let Some(agreement) = table.agreement(caller.application, deployment.version, now) else {
         return Err(Rejection::SubscriptionRequired);
     };
     if agreement.expires_at.is_some_and(|end| end <= now) {
         return Err(Rejection::SubscriptionExpired);
     }
-    Ok(agreement.clone())
+    Ok(agreement)
 }

@@ -34,7 +34,9 @@ pub(crate) fn identify(
     let known = key.and_then(|key| {
         ApiKey::check(key).ok()?;
         let entry = table.credential(&settings::digest(&shared.hasher, key.as_bytes()))?;
-        entry.expires_at.is_none_or(|end| now < end).then_some(entry)
+        let is_accepted =
+            entry.expires_at.is_none_or(|end| now < end) && table.is_active(entry.caller.tenant);
+        is_accepted.then_some(entry)
     });
     if let Some(entry) = known {
         return Ok(entry.caller);

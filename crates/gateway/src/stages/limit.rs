@@ -61,15 +61,16 @@ pub(crate) fn limit(
     standing: &mut Standing,
 ) -> Result<Vec<Permit>, Rejection> {
     let mut counted = Counted::default();
-    let all = deployment.limits.entries.iter().chain(&agreement.limits.entries);
-    let outcome = all.map(|limit| {
+    let of_deployment = deployment.limits.entries.iter().map(|limit| (deployment.id.bits(), limit));
+    let of_plan = agreement.limits.entries.iter().map(|limit| (deployment.version.bits(), limit));
+    let outcome = of_deployment.chain(of_plan).map(|(owner, limit)| {
         let subject = match limit.per {
             LimitScope::Tenant => caller.tenant.bits(),
             LimitScope::Application => caller.application.bits(),
             LimitScope::Credential => caller.credential.bits(),
             LimitScope::Route => deployment.id.bits(),
         };
-        let cell = shared.counters.cell(limit.key(subject), now);
+        let cell = shared.counters.cell(limit.key(owner, subject), now);
         counted.count(limit, cell, now, standing)
     });
     let outcome: Result<(), Rejection> = outcome.collect();

@@ -37,23 +37,31 @@ fn entry(number: u128, host: Option<&str>, prefix: &str) -> DeploymentEntry {
     }
 }
 
-fn snapshot(deployments: Vec<DeploymentEntry>) -> Snapshot {
-    let compiled_at = Timestamp::from_second(1_700_000_000).unwrap();
-    let (agreements, credentials) = (Vec::new(), Vec::new());
-    Snapshot { number: 1, compiled_at, deployments, agreements, credentials }
+fn structure(deployments: Vec<DeploymentEntry>) -> Structure {
+    Structure {
+        number: 1,
+        compiled_at: Timestamp::from_second(1_700_000_000).unwrap(),
+        deployments: deployments.into_iter().map(Arc::new).collect(),
+        plans: Vec::new(),
+        inactive_tenants: Vec::new(),
+    }
+}
+
+fn compile(structure: &Structure, previous: Option<&Table>) -> Result<Table, PublishError> {
+    let callers = Arc::new(Callers { roster: Roster::new(), quotas: Quotas::new() });
+    Table::compile(structure, previous, &callers, &Metrics::new())
 }
 
 #[test]
 fn the_longest_prefix_wins_and_ends_at_a_segment() {
-    let table = Table::compile(
-        &snapshot(vec![
+    let table = compile(
+        &structure(vec![
             entry(1, None, "/"),
             entry(2, None, "/lab"),
             entry(3, None, "/lab/v2/results"),
             entry(4, Some("b.example"), "/lab"),
         ]),
         None,
-        &Metrics::new(),
     )
     .unwrap();
     let route = |host, path| table.route(host, path).map(|deployment| deployment.id.bits());
@@ -75,8 +83,20 @@ fn the_longest_prefix_wins_and_ends_at_a_segment() {
 
 #[test]
 fn one_route_belongs_to_one_deployment() {
-    let both = snapshot(vec![entry(1, None, "/lab"), entry(2, None, "/lab/")]);
-    let refused = Table::compile(&both, None, &Metrics::new()).err();
+    let both = structure(vec![entry(1, None, "/lab"), entry(2, None, "/lab/")]);
+    let refused = compile(&both, None).err();
     let ids = [1, 2].map(DeploymentId::from_bits);
     assert_eq!(refused, Some(PublishError::SameRoute(ids[0], ids[1])));
+}
+
+#[test]
+fn deployments_that_did_not_change_are_kept() {
+    let before = structure(vec![entry(1, None, "/lab"), entry(2, None, "/x-ray")]);
+    let first = compile(&before, None).unwrap();
+    let mut after = before.clone();
+    after.deployments[1] = Arc::new(entry(2, None, "/imaging"));
+    let second = compile(&after, Some(&first)).unwrap();
+    assert!(Arc::ptr_eq(&first.deployments[0], &second.deployments[0]));
+    assert!(!Arc::ptr_eq(&first.deployments[1], &second.deployments[1]));
+    assert!(second.route("a.example", "/imaging").is_some());
 }

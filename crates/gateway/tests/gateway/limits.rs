@@ -81,7 +81,7 @@ fn a_quota_begins_where_others_have_counted() {
     assert!(first.header("ratelimit").unwrap().starts_with("\"quota\";r=1;t="));
     // A newer snapshot that has not heard of the last call does not give it back.
     snapshot.number = 2;
-    gateway.gateway().publish(snapshot.clone()).unwrap();
+    gateway.gateway().take(&snapshot.update()).unwrap();
     assert_eq!(client.get("/lab", 1).header("x-ratelimit-remaining"), Some("0"));
     let refused = client.get("/lab", 1);
     refused.assert_problem(429, "quota_exceeded");
@@ -92,7 +92,7 @@ fn a_quota_begins_where_others_have_counted() {
     assert!((left - 2..=left + 2).contains(&retry), "{retry} {left}");
     snapshot.number = 3;
     snapshot.agreements[0].quota = quota(10);
-    gateway.gateway().publish(snapshot).unwrap();
+    gateway.gateway().take(&snapshot.update()).unwrap();
     assert_eq!(client.get("/lab", 1).header("x-ratelimit-remaining"), Some("4"));
 }
 
@@ -108,9 +108,9 @@ fn counters_survive_a_new_snapshot_unless_the_limit_changes() {
     let gateway = TestGateway::start(with_limit(1, 2));
     let mut client = gateway.client();
     assert_eq!([client.get("/lab", 1).status, client.get("/lab", 1).status], [200, 200]);
-    gateway.gateway().publish(with_limit(2, 2)).unwrap();
+    gateway.gateway().take(&with_limit(2, 2).update()).unwrap();
     assert_eq!(client.get("/lab", 1).status, 429);
-    gateway.gateway().publish(with_limit(3, 4)).unwrap();
+    gateway.gateway().take(&with_limit(3, 4).update()).unwrap();
     assert_eq!(client.get("/lab", 1).header("x-ratelimit-remaining"), Some("3"));
 }
 

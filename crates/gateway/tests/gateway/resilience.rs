@@ -220,7 +220,7 @@ fn a_target_that_is_taken_out_finishes_its_calls_and_its_connections_are_closed(
         wait_for(|| (leaving.seen().len() == 2).then_some(()));
         entry.upstream.targets[0].weight = 0;
         entry.upstream.targets[1].weight = 1;
-        gateway.gateway().publish(snapshot(2, vec![entry])).unwrap();
+        gateway.gateway().take(&snapshot(2, vec![entry]).update()).unwrap();
         for _ in 0..10 {
             assert_eq!(client.get("/lab", 1).text(), "staying");
         }

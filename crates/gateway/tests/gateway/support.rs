@@ -20,8 +20,9 @@ use jiff::Timestamp;
 use model::{
     AddressPolicy, AgreementEntry, ApiId, ApiKey, ApiLifecycle, ApplicationId, Audience, Balance,
     Clock, CredentialEntry, CredentialId, DeploymentEntry, DeploymentId, Limit, LimitAmount,
-    LimitScope, Network, OperationEntry, Quota, Route, Slug, Snapshot, SubscriptionId, Target,
-    TargetId, TenantId, Upstream, UpstreamUrl, UsageRecord, VersionId,
+    LimitScope, Network, OperationEntry, PlanEntry, PlanId, Quota, QuotaUse, RosterDigest,
+    RosterEntry, RosterPage, Route, Slug, Structure, SubscriptionId, Target, TargetId, TenantId,
+    Update, Upstream, UpstreamUrl, UsageRecord, VersionId,
 };
 use tempfile::TempDir;
 
@@ -97,14 +98,87 @@ pub(crate) fn operation(
     }
 }
 
+/// A whole state: a structure and the roster beside it.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) number: u64,
+    pub(crate) compiled_at: Timestamp,
+    pub(crate) deployments: Vec<DeploymentEntry>,
+    pub(crate) agreements: Vec<Agreement>,
+    pub(crate) credentials: Vec<CredentialEntry>,
+}
+
+/// An agreement under a plan of its own.
+#[derive(Clone)]
+pub(crate) struct Agreement {
+    pub(crate) id: SubscriptionId,
+    pub(crate) application: ApplicationId,
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) limits: Vec<Limit>,
+    pub(crate) quota: Option<Quota>,
+    pub(crate) quota_used: u64,
+}
+
+impl Snapshot {
+    /// What a gateway is told to serve this state, whatever it served before.
+    pub(crate) fn update(&self) -> Update {
+        let plan = |agreement: &Agreement| PlanId::from_bits(agreement.id.bits());
+        let structure = Structure {
+            number: self.number,
+            compiled_at: self.compiled_at,
+            deployments: self.deployments.iter().cloned().map(Arc::new).collect(),
+            plans: self
+                .agreements
+                .iter()
+                .map(|agreement| PlanEntry {
+                    id: plan(agreement),
+                    limits: agreement.limits.clone(),
+                    quota: agreement.quota,
+                })
+                .collect(),
+            inactive_tenants: Vec::new(),
+        };
+        let agreements = self.agreements.iter().map(|agreement| {
+            RosterEntry::Agreement(AgreementEntry {
+                id: agreement.id,
+                application: agreement.application,
+                version: version(),
+                plan: plan(agreement),
+                expires_at: agreement.expires_at,
+            })
+        });
+        let credentials = self.credentials.iter().copied().map(RosterEntry::Credential);
+        let present: Vec<_> = agreements.chain(credentials).collect();
+        let used = self.agreements.iter().filter_map(|agreement| {
+            Some((agreement.id, agreement.quota?.period, agreement.quota_used))
+        });
+        Update {
+            structure: Some(Arc::new(structure)),
+            roster: Some(RosterPage {
+                epoch: 1,
+                renews: true,
+                digest: Some(
+                    present
+                        .iter()
+                        .fold(RosterDigest::default(), |digest, entry| digest.with(entry)),
+                ),
+                present,
+                to: self.number,
+                ..RosterPage::default()
+            }),
+            quota: Some(QuotaUse { at: self.compiled_at, used: used.collect() }),
+            reached: Some(self.number),
+        }
+    }
+}
+
 /// A snapshot in which consumers 1 to 3 may call the deployment; consumer 3 is of tenant 3, the others of tenant 2.
 /// Consumer 4 has a key and no agreement.
 pub(crate) fn snapshot(number: u64, deployments: Vec<DeploymentEntry>) -> Snapshot {
     let application = |number: u8| ApplicationId::from_bits(number.into());
-    let agreement = |number: u8| AgreementEntry {
+    let agreement = |number: u8| Agreement {
         id: SubscriptionId::from_bits(number.into()),
         application: application(number),
-        version: version(),
         expires_at: None,
         limits: Vec::new(),
         quota: None,
@@ -162,12 +236,13 @@ impl TestGateway {
         Self::start(snapshot(1, vec![deployment]))
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "most tests make one just for this")]
     pub(crate) fn with(snapshot: Snapshot, adjust: impl FnOnce(&mut GatewaySettings)) -> Self {
         let state = tempfile::tempdir().unwrap();
         let mut settings = settings(&state);
         adjust(&mut settings);
         let gateway = Gateway::start(settings, &keys(), Clock::system()).unwrap();
-        gateway.publish(snapshot).unwrap();
+        gateway.take(&snapshot.update()).unwrap();
         let address = gateway.local_addr();
         Self { gateway: Some(gateway), state, address }
     }

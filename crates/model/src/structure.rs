@@ -1,7 +1,6 @@
-//! The snapshot: everything the gateway needs to decide about a call, compiled by the control plane.
+//! The structure: everything the gateway needs to decide about a call except who may make it, which is the roster.
 //!
-//! It is complete in itself: whoever holds one can serve calls without a database. It holds no secret; keys are
-//! recognised by their keyed hash.
+//! It is complete in itself and changes as a whole. It holds no secret.
 
 use std::sync::Arc;
 
@@ -9,24 +8,34 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ApiId, ApplicationId, CredentialDigest, CredentialId, Delivery, DeploymentId, Limit, Quota,
-    Route, SubscriptionId, TenantId, Upstream, VersionId,
+    ApiId, Delivery, DeploymentId, Limit, PlanId, Quota, Route, TenantId, Upstream, VersionId,
 };
 
-/// Everything the gateway needs to decide about a call.
+/// Where versions run and under which limits they are called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Snapshot {
-    /// Number of the configuration: that of the last event compiled in. A snapshot with a higher number or a later
-    /// time replaces the one that is served.
+pub struct Structure {
+    /// Number of the last event that changed it.
     pub number: u64,
     /// When it was compiled.
     pub compiled_at: Timestamp,
-    /// Where versions run.
-    pub deployments: Vec<DeploymentEntry>,
-    /// Who may call what.
-    pub agreements: Vec<AgreementEntry>,
-    /// How callers are recognised.
-    pub credentials: Vec<CredentialEntry>,
+    /// Where versions run. Entries that did not change are shared with the structure before.
+    #[serde(with = "shared")]
+    pub deployments: Vec<Arc<DeploymentEntry>>,
+    /// Under which limits and quotas agreements stand.
+    pub plans: Vec<PlanEntry>,
+    /// Tenants whose applications may not call for now.
+    pub inactive_tenants: Vec<TenantId>,
+}
+
+/// A plan as the gateway sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanEntry {
+    /// Identifier.
+    pub id: PlanId,
+    /// Limits of each agreement.
+    pub limits: Vec<Limit>,
+    /// Calls in a period.
+    pub quota: Option<Quota>,
 }
 
 /// A deployment as the gateway sees it.
@@ -120,36 +129,25 @@ pub struct OperationEntry {
     pub response_media_types: Vec<String>,
 }
 
-/// An active subscription.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AgreementEntry {
-    /// Identifier.
-    pub id: SubscriptionId,
-    /// Who may call.
-    pub application: ApplicationId,
-    /// What may be called.
-    pub version: VersionId,
-    /// When the right ends.
-    pub expires_at: Option<Timestamp>,
-    /// Limits of the plan.
-    pub limits: Vec<Limit>,
-    /// Calls in a period.
-    pub quota: Option<Quota>,
-    /// Calls already counted in the period that contains [`Snapshot::compiled_at`].
-    pub quota_used: u64,
-}
+/// Shared entries, written as plain ones.
+mod shared {
+    use std::sync::Arc;
 
-/// A credential that is accepted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CredentialEntry {
-    /// Identifier.
-    pub id: CredentialId,
-    /// Keyed hash of the secret.
-    pub digest: CredentialDigest,
-    /// The application it identifies.
-    pub application: ApplicationId,
-    /// The tenant of the application.
-    pub tenant: TenantId,
-    /// When it stops being accepted.
-    pub expires_at: Option<Timestamp>,
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::DeploymentEntry;
+
+    pub(super) fn serialize<S: Serializer>(
+        entries: &[Arc<DeploymentEntry>],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(entries.iter().map(Arc::as_ref))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Arc<DeploymentEntry>>, D::Error> {
+        let entries = Vec::<DeploymentEntry>::deserialize(deserializer)?;
+        Ok(entries.into_iter().map(Arc::new).collect())
+    }
 }
