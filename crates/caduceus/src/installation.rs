@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::Context;
 use api::ApiSettings;
-use config::{DataDir, Settings, WhenTooOld};
-use gateway::{CredentialKey, Gateway, GatewayKeys, GatewaySettings};
+use config::{DataDir, Settings};
+use gateway::{CredentialKey, Gateway, GatewayKeys, GatewaySettings, WhenTooOld};
 use market::{JobSettings, Jobs, Market, MarketSettings, Secrets};
 use model::{AddressPolicy, Clock, Update};
 use search::CatalogueIndex;
@@ -305,9 +305,10 @@ fn gateway_settings(settings: &Settings, data: &DataDir) -> GatewaySettings {
         address_policy: AddressPolicy::allowing(settings.network.allowed_ranges.clone()),
         trusted_proxies: settings.gateway.trusted_proxies.clone(),
         max_connections: settings.gateway.max_connections,
-        refuse_after: match settings.feed.when_too_old {
-            WhenTooOld::Serve => None,
-            WhenTooOld::Refuse => settings.feed.max_age_seconds.map(Duration::from_secs),
+        max_age: settings.feed.max_age_seconds.map(Duration::from_secs),
+        when_too_old: match settings.feed.when_too_old {
+            config::WhenTooOld::Serve => WhenTooOld::Serve,
+            config::WhenTooOld::Refuse => WhenTooOld::Refuse,
         },
         ..defaults
     }

@@ -28,5 +28,5 @@ mod usage;
 mod worker;
 
 pub use gateway::{Gateway, GatewayStatus, StartError};
-pub use settings::{CredentialKey, GatewayKeys, GatewaySettings};
+pub use settings::{CredentialKey, GatewayKeys, GatewaySettings, WhenTooOld};
 pub use table::PublishError;

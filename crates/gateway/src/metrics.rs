@@ -190,6 +190,11 @@ impl Metrics {
             "Connections refused because there were too many",
             self.connections_refused.clone(),
         );
+        self.register_state(&mut registry);
+        *self.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
+    }
+
+    fn register_state(&self, registry: &mut Registry) {
         registry.register(
             "config_number",
             "Number of the configuration served",
@@ -231,7 +236,6 @@ impl Metrics {
             Unit::Seconds,
             self.config_age.clone(),
         );
-        *self.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
     }
 
     /// The handles of a deployment.

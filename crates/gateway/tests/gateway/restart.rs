@@ -200,7 +200,7 @@ fn the_roster_follows_changes_and_any_cut_of_its_log_is_an_earlier_state() {
     let mut client = Client::connect(gateway.local_addr());
     for number in 2..=20 {
         gateway.take(&turn(&first, number)).unwrap();
-        let expected = if number % 2 == 0 { 401 } else { 200 };
+        let expected = if number.is_multiple_of(2) { 401 } else { 200 };
         assert_eq!(client.get("/lab", 1).status, expected, "{number}");
     }
     gateway.shut_down(Duration::from_secs(1));
@@ -211,7 +211,7 @@ fn the_roster_follows_changes_and_any_cut_of_its_log_is_an_earlier_state() {
         std::fs::write(&last, &bytes[..end]).unwrap();
         let gateway = Gateway::start(settings(&state), &keys(), Clock::system()).unwrap();
         let number = gateway.standing().roster;
-        let expected = if number % 2 == 0 { 401 } else { 200 };
+        let expected = if number.is_multiple_of(2) { 401 } else { 200 };
         assert_eq!(Client::connect(gateway.local_addr()).get("/lab", 1).status, expected);
         numbers.insert(number);
         gateway.shut_down(Duration::from_secs(1));
@@ -284,7 +284,7 @@ fn changes_under_load_fail_no_call_and_do_not_add_up() {
     for change in 2..=count {
         // Ten changes of the roster to one of the structure, in which another route comes and goes.
         gateway.gateway().take(&turn(&first, change)).unwrap();
-        if change % 10 == 0 {
+        if change.is_multiple_of(10) {
             let mut other = deployment(&[target.address]);
             other.id = DeploymentId::from_bits(u128::from(change));
             other.route = Route::new(None, &format!("/other-{change}"), false).unwrap();
@@ -309,13 +309,17 @@ fn a_state_without_news_is_refused_when_it_is_too_old() {
     let target = TestTarget::named("reached");
     let whole = snapshot(1, vec![deployment(&[target.address])]).update();
     let state = tempfile::tempdir().unwrap();
-    let strict =
-        gateway::GatewaySettings { refuse_after: Some(Duration::from_secs(1)), ..settings(&state) };
+    let strict = gateway::GatewaySettings {
+        max_age: Some(Duration::from_secs(1)),
+        when_too_old: gateway::WhenTooOld::Refuse,
+        ..settings(&state)
+    };
     let gateway = Gateway::start(strict, &keys(), Clock::system()).unwrap();
     gateway.take(&whole).unwrap();
     let mut client = Client::connect(gateway.local_addr());
     assert_eq!(client.get("/lab", 1).status, 200);
-    wait_for(|| gateway.status().is_too_old.then_some(()));
+    wait_for(|| (!gateway.status().is_serving).then_some(()));
+    assert!(gateway.status().is_too_old);
     client.get("/lab", 1).assert_problem(503, "no_configuration");
     gateway.take(&Update { reached: Some(1), ..Update::default() }).unwrap();
     assert_eq!(client.get("/lab", 1).status, 200);

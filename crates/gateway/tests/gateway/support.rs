@@ -230,6 +230,7 @@ impl TestGateway {
         Self::start(snapshot(1, vec![deployment]))
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "a test hands over what it has made up")]
     pub(crate) fn with(snapshot: Snapshot, adjust: impl FnOnce(&mut GatewaySettings)) -> Self {
         let state = tempfile::tempdir().unwrap();
         let mut settings = settings(&state);
