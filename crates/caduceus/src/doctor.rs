@@ -92,8 +92,13 @@ async fn check_database(settings: &Settings, findings: &mut Vec<Finding>) {
 }
 
 fn check_addresses(settings: &Settings, findings: &mut Vec<Finding>) {
+    let listeners = [
+        ("control.listen", Some(settings.control.listen)),
+        ("gateway.listen", Some(settings.gateway.listen)),
+        ("feed.listen", settings.feed.listen),
+    ];
     for (name, address) in
-        [("control.listen", settings.control.listen), ("gateway.listen", settings.gateway.listen)]
+        listeners.into_iter().filter_map(|(name, address)| address.map(|address| (name, address)))
     {
         match TcpListener::bind(address) {
             Ok(_) => findings.push(Finding::Fine(format!("{name} {address} is free"))),

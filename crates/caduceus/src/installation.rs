@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::Context;
 use api::ApiSettings;
-use config::{DataDir, GatewayTls, Settings, WhenTooOld};
-use gateway::{CredentialKey, Gateway, GatewayKeys, GatewaySettings, TlsSettings};
+use config::{DataDir, GatewayTls, Settings};
+use gateway::{CredentialKey, Gateway, GatewayKeys, GatewaySettings, TlsSettings, WhenTooOld};
 use market::{JobSettings, Jobs, Market, MarketSettings, Secrets};
 use model::{AddressPolicy, Clock, Update};
 use search::CatalogueIndex;
@@ -308,9 +308,10 @@ fn gateway_settings(settings: &Settings, data: &DataDir) -> GatewaySettings {
         tls: settings.gateway.tls.as_ref().map(tls_settings),
         accepts_h2c: settings.gateway.h2c,
         max_validated_bytes: settings.gateway.max_validated_bytes,
-        refuse_after: match settings.feed.when_too_old {
-            WhenTooOld::Serve => None,
-            WhenTooOld::Refuse => settings.feed.max_age_seconds.map(Duration::from_secs),
+        max_age: settings.feed.max_age_seconds.map(Duration::from_secs),
+        when_too_old: match settings.feed.when_too_old {
+            config::WhenTooOld::Serve => WhenTooOld::Serve,
+            config::WhenTooOld::Refuse => WhenTooOld::Refuse,
         },
         ..defaults
     }

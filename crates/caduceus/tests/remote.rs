@@ -162,6 +162,25 @@ testkit::on_both_databases! {
         answer.assert_problem(422, "validation_failed");
     }
 
+    async fn a_certificate_is_renewed_and_the_one_before_ends_with_its_use(database: Database) {
+        let called = Called::start(database).await;
+        let address = called.feed.to_string();
+        let refused = |outcome: Result<feed::Identity, EnrolError>| {
+            matches!(outcome, Err(EnrolError::Call(CallError::Refused)))
+        };
+        let first = feed::enrol(&address, &called.token().await).await.unwrap();
+        let lost = first.renewed(&address).await.unwrap();
+        assert_eq!(lost.node(), first.node());
+        // An answer that never arrived costs nothing: the first one is still good.
+        let second = first.renewed(&address).await.unwrap();
+        assert!(refused(lost.renewed(&address).await));
+        let third = second.renewed(&address).await.unwrap();
+        assert!(refused(first.renewed(&address).await));
+        let path = format!("/admin/nodes/{}", third.node());
+        called.installation.admin().delete(&path).await.expect_status(204);
+        assert!(refused(third.renewed(&address).await));
+    }
+
     async fn a_database_from_before_the_roster_is_upgraded(database: Database) {
         let mut called = Called::start(database).await;
         assert!(called.installation.terminate().await.success());

@@ -99,8 +99,8 @@ impl Identity {
         Ok(Line { address: address.to_owned(), tls })
     }
 
-    /// The same node with a new key and certificate.
-    pub(crate) async fn renewed(&self, address: &str) -> Result<Self, EnrolError> {
+    /// The same node with a new key and certificate. The present certificate is accepted until the new one was used.
+    pub async fn renewed(&self, address: &str) -> Result<Self, EnrolError> {
         let (private_key, csr) = key_and_request()?;
         let request = client::to_json(&RenewRequest { csr })?;
         let answer = self.line(address)?.post(RENEW, request).await?;

@@ -92,6 +92,7 @@ pub async fn serve(
         let stop = stop.clone();
         tracker.spawn(async move {
             let serving = server.serve_connection(acceptor, stream, peer);
+            // Cut off, it goes on where it was.
             let _ = stop.run_until_cancelled(timeout(WHOLE, serving)).await;
             drop(place);
         });

@@ -69,8 +69,10 @@ pub struct GatewayStatus {
     pub config_compiled_at: Option<Timestamp>,
     /// How long ago it was known to serve the newest.
     pub config_age: Option<Duration>,
-    /// Whether it answers no call because that is too long ago.
+    /// Whether that is too long ago.
     pub is_too_old: bool,
+    /// Whether it answers calls.
+    pub is_serving: bool,
     /// Number of the structure.
     pub structure_number: Option<u64>,
     /// Number of the last change of the roster.
@@ -260,13 +262,15 @@ impl Gateway {
     pub fn status(&self) -> GatewayStatus {
         let table = self.shared.table.load();
         let head = self.shared.callers.roster.head();
+        let is_too_old = self.shared.is_too_old();
         let told = self.shared.told();
         let is_whole = table.is_some() && head.epoch != 0;
         GatewayStatus {
             config_number: is_whole.then_some(told.reached),
             config_compiled_at: table.as_ref().map(|table| table.compiled_at),
             config_age: told.at.filter(|_| is_whole).map(|at| age(self.shared.clock.now(), at)),
-            is_too_old: is_whole && !self.shared.is_serving.load(Ordering::Relaxed),
+            is_too_old: is_whole && is_too_old,
+            is_serving: table.is_some() && self.shared.is_serving.load(Ordering::Relaxed),
             structure_number: table.as_ref().map(|table| table.number),
             roster_number: head.number,
             credentials: head.credentials,

@@ -33,6 +33,6 @@ mod usage;
 mod worker;
 
 pub use gateway::{Gateway, GatewayStatus, StartError};
-pub use settings::{CredentialKey, GatewayKeys, GatewaySettings, TlsSettings};
+pub use settings::{CredentialKey, GatewayKeys, GatewaySettings, TlsSettings, WhenTooOld};
 pub use table::PublishError;
 pub use tls::{CertificateError, CertificateStatus, Certificates};

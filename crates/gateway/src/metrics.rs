@@ -212,7 +212,6 @@ impl Metrics {
         metrics
     }
 
-    #[expect(clippy::too_many_lines, reason = "it is a list")]
     fn register(&self) {
         let mut registry = Registry::with_prefix("caduceus_gateway");
         registry.register("requests", "Calls answered", self.requests.clone());
@@ -271,6 +270,11 @@ impl Metrics {
             "Connections on which TLS could not be agreed on",
             self.tls_failures.clone(),
         );
+        self.register_state(&mut registry);
+        *self.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
+    }
+
+    fn register_state(&self, registry: &mut Registry) {
         registry.register(
             "config_number",
             "Number of the configuration served",
@@ -312,7 +316,6 @@ impl Metrics {
             Unit::Seconds,
             self.config_age.clone(),
         );
-        *self.registry.lock().unwrap_or_else(PoisonError::into_inner) = registry;
     }
 
     fn register_resilience(&self) {

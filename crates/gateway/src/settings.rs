@@ -46,8 +46,19 @@ pub struct GatewaySettings {
     pub upstream_idle_timeout: Duration,
     /// How many wrong credentials a client address may present in a minute before it is told to wait.
     pub failed_credentials_per_minute: u32,
-    /// After how long without news its state is too old to be served; never, when absent.
-    pub refuse_after: Option<Duration>,
+    /// After how long without news its state is too old; never, when absent.
+    pub max_age: Option<Duration>,
+    /// What it does then.
+    pub when_too_old: WhenTooOld,
+}
+
+/// What a gateway does whose state is too old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenTooOld {
+    /// It serves on, and says so.
+    Serve,
+    /// It answers no call until news comes.
+    Refuse,
 }
 
 /// How a gateway speaks TLS.
@@ -83,7 +94,8 @@ impl Default for GatewaySettings {
             max_idle_upstream: 128,
             upstream_idle_timeout: Duration::from_secs(30),
             failed_credentials_per_minute: 30,
-            refuse_after: None,
+            max_age: None,
+            when_too_old: WhenTooOld::Serve,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use model::{QuotaUse, Update};
 
-use crate::{keeper::Note, worker::Shared};
+use crate::{keeper::Note, settings::WhenTooOld, worker::Shared};
 
 /// How often it is noted on disk that there is nothing new.
 const NOTE: Duration = Duration::from_secs(10);
@@ -74,14 +74,20 @@ impl Shared {
         may
     }
 
-    /// Decides whether calls are answered: from a state that is whole and not too old.
+    /// Whether it is too long ago that it heard any news.
+    pub(crate) fn is_too_old(&self) -> bool {
+        let now = self.clock.now();
+        self.settings
+            .max_age
+            .is_some_and(|limit| self.told().at.is_none_or(|at| seconds(at, now) > limit))
+    }
+
+    /// Decides whether calls are answered: from a state that is whole, and not too old if that matters.
     pub(crate) fn judge_age(&self) {
         let is_whole = self.callers.roster.head().epoch != 0;
-        let is_young = self.settings.refuse_after.is_none_or(|limit| {
-            self.told().at.is_some_and(|at| seconds(at, self.clock.now()) <= limit)
-        });
-        let before = self.is_serving.swap(is_whole && is_young, Ordering::Relaxed);
-        if before && !is_young {
+        let refuses = self.settings.when_too_old == WhenTooOld::Refuse && self.is_too_old();
+        let before = self.is_serving.swap(is_whole && !refuses, Ordering::Relaxed);
+        if before && refuses {
             tracing::error!(
                 "the state is too old to be served; calls are refused until news comes"
             );

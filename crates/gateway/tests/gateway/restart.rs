@@ -284,7 +284,7 @@ fn changes_under_load_fail_no_call_and_do_not_add_up() {
     for change in 2..=count {
         // Ten changes of the roster to one of the structure, in which another route comes and goes.
         gateway.gateway().take(&turn(&first, change)).unwrap();
-        if change % 10 == 0 {
+        if change.is_multiple_of(10) {
             let mut other = deployment(&[target.address]);
             other.id = DeploymentId::from_bits(u128::from(change));
             other.route = Route::new(None, &format!("/other-{change}"), false).unwrap();
@@ -309,13 +309,17 @@ fn a_state_without_news_is_refused_when_it_is_too_old() {
     let target = TestTarget::named("reached");
     let whole = snapshot(1, vec![deployment(&[target.address])]).update();
     let state = tempfile::tempdir().unwrap();
-    let strict =
-        gateway::GatewaySettings { refuse_after: Some(Duration::from_secs(1)), ..settings(&state) };
+    let strict = gateway::GatewaySettings {
+        max_age: Some(Duration::from_secs(1)),
+        when_too_old: gateway::WhenTooOld::Refuse,
+        ..settings(&state)
+    };
     let gateway = Gateway::start(strict, &keys(), Clock::system()).unwrap();
     gateway.take(&whole).unwrap();
     let mut client = Client::connect(gateway.local_addr());
     assert_eq!(client.get("/lab", 1).status, 200);
-    wait_for(|| gateway.status().is_too_old.then_some(()));
+    wait_for(|| (!gateway.status().is_serving).then_some(()));
+    assert!(gateway.status().is_too_old);
     client.get("/lab", 1).assert_problem(503, "no_configuration");
     gateway.take(&Update { reached: Some(1), ..Update::default() }).unwrap();
     assert_eq!(client.get("/lab", 1).status, 200);
