@@ -22,8 +22,8 @@ pub(crate) struct Fields {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FieldList {
     entries: Vec<Entry>,
-    seen: u32,
-    repeated: u32,
+    seen: u64,
+    repeated: u64,
 }
 
 /// One field. Heads are far smaller than the numbers allow.
@@ -65,6 +65,8 @@ pub(crate) enum Name {
     ProxyAuthenticate,
     ProxyAuthorization,
     ProxyConnection,
+    RateLimit,
+    RateLimitPolicy,
     Te,
     Traceparent,
     Tracestate,
@@ -72,6 +74,8 @@ pub(crate) enum Name {
     TransferEncoding,
     Upgrade,
     XApiKey,
+    /// Any that begins with `X-RateLimit-`.
+    XRateLimit,
     XForwardedFor,
     XForwardedHost,
     XForwardedProto,
@@ -98,6 +102,7 @@ impl Name {
                 _ => (b"trailer", Self::Trailer),
             },
             9 => match name.first().map(u8::to_ascii_lowercase) {
+                Some(b'r') => (b"ratelimit", Self::RateLimit),
                 Some(b'x') => (b"x-api-key", Self::XApiKey),
                 _ => (b"forwarded", Self::Forwarded),
             },
@@ -120,6 +125,7 @@ impl Name {
             16 => match name.first().map(u8::to_ascii_lowercase) {
                 Some(b'c') => (b"content-encoding", Self::ContentEncoding),
                 Some(b'p') => (b"proxy-connection", Self::ProxyConnection),
+                Some(b'r') => (b"ratelimit-policy", Self::RateLimitPolicy),
                 _ => (b"x-forwarded-host", Self::XForwardedHost),
             },
             17 => match name.first().map(u8::to_ascii_lowercase) {
@@ -135,12 +141,14 @@ impl Name {
         if name.eq_ignore_ascii_case(text) {
             return kind;
         }
-        let forwarded =
-            name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"));
-        if forwarded { Self::XForwarded } else { Self::Other }
+        match name.get(..12) {
+            Some(start) if start.eq_ignore_ascii_case(b"x-forwarded-") => Self::XForwarded,
+            Some(start) if start.eq_ignore_ascii_case(b"x-ratelimit-") => Self::XRateLimit,
+            _ => Self::Other,
+        }
     }
 
-    const fn bit(self) -> u32 {
+    const fn bit(self) -> u64 {
         1 << self as u32
     }
 
@@ -292,6 +300,14 @@ const ADDED: usize = 8;
 impl AnswerFields {
     pub(crate) fn new(received: Fields) -> Self {
         Self { received, added: Vec::with_capacity(ADDED) }
+    }
+
+    /// Sets a field that only the gateway sets, once, in place of what the target says.
+    pub(crate) fn set(&mut self, kind: Name, name: HeaderName, value: HeaderValue) {
+        if self.received.has(kind) {
+            self.received.remove(name.as_str().as_bytes());
+        }
+        self.added.push((name, value));
     }
 
     /// Sets a field, in place of all of its name.

@@ -116,7 +116,7 @@ pub(crate) fn write_request(
 
 /// Makes the fields of a target's answer, which are already without those meant for one hop, into those of ours.
 pub(crate) fn prepare_response(fields: &mut AnswerFields, request_id: HeaderValue) {
-    fields.insert(X_REQUEST_ID, request_id);
+    fields.set(Name::XRequestId, X_REQUEST_ID, request_id);
     fields.append(VIA, OURS);
 }
 

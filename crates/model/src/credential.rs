@@ -109,6 +109,9 @@ pub enum ApiKeyError {
 }
 
 impl ApiKey {
+    /// How many bytes a key has.
+    pub const LENGTH: usize = KEY_LENGTH;
+
     /// Makes a key of 256 random bits.
     pub fn from_random(bits: &[u8; 32]) -> Self {
         let mut text = String::with_capacity(KEY_LENGTH);

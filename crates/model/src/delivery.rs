@@ -94,9 +94,11 @@ impl Cors {
 
 /// Whether `text` is what browsers send as `Origin`: scheme, host and port when it is not the usual one.
 fn is_origin(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
-    })
+    // A star within an origin would look like a pattern, and match nothing.
+    !text.contains('*')
+        && url::Url::parse(text).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
+        })
 }
 
 fn is_token(text: &str) -> bool {

@@ -11,7 +11,7 @@ use model::LimitScope;
 
 use super::identify::Caller;
 use crate::{
-    fields::AnswerFields,
+    fields::{AnswerFields, Name},
     headers::Digits,
     limits::{Cell, Rate},
     rejection::{Rejection, seconds_up},
@@ -194,7 +194,7 @@ impl Standing {
         ];
         let mut policies = policies.into_iter().flatten().cloned();
         if let Some(policy) = policies.next() {
-            headers.insert(POLICY, policy);
+            headers.set(Name::RateLimitPolicy, POLICY, policy);
         }
         for policy in policies {
             headers.append(POLICY, policy);
@@ -209,16 +209,16 @@ impl Standing {
         });
         let standing = ..ends.first().map_or(0, |first| first.start);
         let text = text.freeze();
-        insert_text(headers, STANDING, text.slice(standing));
+        insert_text(headers, Name::RateLimit, STANDING, text.slice(standing));
         for (name, place) in [X_LIMIT, X_REMAINING, X_RESET].into_iter().zip(ends) {
-            insert_text(headers, name, text.slice(place));
+            insert_text(headers, Name::XRateLimit, name, text.slice(place));
         }
     }
 }
 
-fn insert_text(headers: &mut AnswerFields, name: HeaderName, text: Bytes) {
+fn insert_text(headers: &mut AnswerFields, kind: Name, name: HeaderName, text: Bytes) {
     if let Ok(value) = HeaderValue::from_maybe_shared(text) {
-        headers.insert(name, value);
+        headers.set(kind, name, value);
     }
 }
 
