@@ -393,7 +393,16 @@ fn data_behind_the_end_is_an_offence() {
     let mut raw = Raw::connect(&gateway);
     raw.request(1, END_STREAM, &[]);
     raw.send(DATA, END_STREAM, 1, b"x");
-    assert!(matches!(raw.end(1), End::Reset(STREAM_CLOSED) | End::GoAway(STREAM_CLOSED)));
+    let end = raw.end(1);
+    match end {
+        End::Reset(code) => assert_eq!(code, STREAM_CLOSED),
+        // The connection ends right behind it.
+        End::GoAway(code) => {
+            assert!(matches!(code, STREAM_CLOSED | PROTOCOL_ERROR), "{end:?}");
+            assert_eq!(raw.end(u32::MAX), End::Closed);
+        }
+        End::Closed | End::Answered(_) => panic!("{end:?}"),
+    }
 }
 
 #[test]
