@@ -8,8 +8,10 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{COOKIE, HOST},
+    header::{CONTENT_LENGTH, COOKIE, DATE, HOST},
 };
+
+use crate::headers;
 
 /// The fields of one request.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +44,8 @@ pub(crate) struct Field<'fields> {
     pub(crate) name: &'fields [u8],
     /// Without the white space around it.
     pub(crate) value: &'fields [u8],
+    /// The whole line with its end, when it is written as the gateway writes lines; otherwise nothing.
+    line: &'fields [u8],
 }
 
 /// The names that the gateway looks for.
@@ -57,6 +61,7 @@ pub(crate) enum Name {
     ContentEncoding,
     ContentLength,
     ContentType,
+    Date,
     Expect,
     Forwarded,
     Host,
@@ -86,12 +91,26 @@ pub(crate) enum Name {
     Other,
 }
 
+impl Field<'_> {
+    /// Writes the field as a line.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        if self.line.is_empty() {
+            headers::write_field_bytes(out, self.name, self.value);
+        } else {
+            out.extend_from_slice(self.line);
+        }
+    }
+}
+
 impl Name {
     /// Recognises a name, in upper or lower case.
     pub(crate) fn of(name: &[u8]) -> Self {
         let (text, kind): (&[u8], Self) = match name.len() {
             2 => (b"te", Self::Te),
-            4 => (b"host", Self::Host),
+            4 => match name.first().map(u8::to_ascii_lowercase) {
+                Some(b'd') => (b"date", Self::Date),
+                _ => (b"host", Self::Host),
+            },
             6 => match name.first().map(u8::to_ascii_lowercase) {
                 Some(b'a') => (b"accept", Self::Accept),
                 Some(b'e') => (b"expect", Self::Expect),
@@ -210,8 +229,10 @@ impl Fields {
             let start = text.len();
             text.extend_from_slice(name);
             let middle = text.len();
+            text.extend_from_slice(b": ");
             text.extend_from_slice(value);
-            list.push(Name::of(name), start..middle, middle..text.len());
+            list.push(Name::of(name), start..middle, middle + 2..text.len());
+            text.extend_from_slice(b"\r\n");
         };
         push(b"host", host);
         for (name, value) in map.iter().filter(|(name, _)| *name != HOST && *name != COOKIE) {
@@ -238,6 +259,7 @@ impl Fields {
             kind: entry.kind,
             name: self.slice(entry.name),
             value: self.slice(entry.value),
+            line: self.line(*entry),
         })
     }
 
@@ -280,6 +302,14 @@ impl Fields {
     /// The first value of a field as a value of its own that shares the memory.
     pub(crate) fn value(&self, kind: Name) -> Option<HeaderValue> {
         HeaderValue::from_maybe_shared(self.text.slice_ref(self.first(kind)?)).ok()
+    }
+
+    fn line(&self, entry: Entry) -> &[u8] {
+        let ((start, name_end), (value, end)) = (entry.name, entry.value);
+        let is_usual = value == name_end + 2
+            && self.slice((name_end, value)) == b": "
+            && self.slice((end, end + 2)) == b"\r\n";
+        if is_usual { self.slice((start, end + 2)) } else { &[] }
     }
 
     fn slice(&self, (start, end): (u32, u32)) -> &[u8] {
@@ -351,6 +381,24 @@ impl AnswerFields {
         let wanted = name.as_str().as_bytes();
         let is_wanted = move |(known, _): &(&[u8], &[u8])| known.eq_ignore_ascii_case(wanted);
         self.iter().filter(is_wanted).map(|(_, value)| value)
+    }
+
+    /// Writes the fields as lines, without the length unless it is to be kept. Says whether there is a date.
+    pub(crate) fn write(&self, out: &mut Vec<u8>, keeps_length: bool) -> bool {
+        let mut has_date = false;
+        for field in self.received.iter() {
+            has_date |= field.kind == Name::Date;
+            if keeps_length || field.kind != Name::ContentLength {
+                field.write(out);
+            }
+        }
+        for (name, value) in &self.added {
+            has_date |= *name == DATE;
+            if keeps_length || *name != CONTENT_LENGTH {
+                headers::write_field(out, name.as_str(), value.as_bytes());
+            }
+        }
+        has_date
     }
 
     /// Names and values.

@@ -94,7 +94,7 @@ pub(crate) fn write_request(
             kind => kind.is_hop_by_hop(),
         };
         if !ends_here && !is_named(field.name) {
-            write_field_bytes(&mut text, field.name, field.value);
+            field.write(&mut text);
         }
     }
     if !traced {

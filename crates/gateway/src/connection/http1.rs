@@ -112,13 +112,7 @@ async fn send(
     let text = &mut output.text;
     write_status(text, status);
     let keeps_length = frame == Frame::Bodiless && status != StatusCode::NO_CONTENT;
-    let mut has_date = false;
-    for (name, value) in fields.iter() {
-        has_date |= name.eq_ignore_ascii_case(b"date");
-        if keeps_length || !name.eq_ignore_ascii_case(b"content-length") {
-            headers::write_field_bytes(text, name, value);
-        }
-    }
+    let has_date = fields.write(text, keeps_length);
     if !has_date {
         worker.date.borrow_mut().write(text, worker.shared.clock.now());
     }
