@@ -200,6 +200,7 @@ fn gateway_settings(settings: &Settings, data: &DataDir) -> GatewaySettings {
         tls: settings.gateway.tls.as_ref().map(tls_settings),
         accepts_h2c: settings.gateway.h2c,
         max_validated_bytes: settings.gateway.max_validated_bytes,
+        max_route_series: settings.gateway.max_route_series,
         ..defaults
     }
 }

@@ -73,6 +73,8 @@ pub struct Gateway {
     pub tls: Option<GatewayTls>,
     /// Whether clients may speak HTTP/2 without TLS.
     pub h2c: bool,
+    /// The most routes with metrics of their own.
+    pub max_route_series: usize,
 }
 
 /// TLS towards the clients of the gateway.
@@ -211,6 +213,7 @@ impl Default for Gateway {
             drain_seconds: 20,
             tls: None,
             h2c: false,
+            max_route_series: 5_000,
         }
     }
 }

@@ -121,7 +121,7 @@ impl Gateway {
         clock: Clock,
     ) -> Result<Self, StartError> {
         let epoch = Epoch::new(Instant::now());
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(settings.max_route_series));
         let hsts = settings.tls.as_ref().map_or(0, |tls| tls.hsts_seconds);
         let shared = Arc::new(Shared {
             hsts: (hsts > 0)

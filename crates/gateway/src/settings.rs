@@ -46,6 +46,8 @@ pub struct GatewaySettings {
     pub upstream_idle_timeout: Duration,
     /// How many wrong credentials a client address may present in a minute before it is told to wait.
     pub failed_credentials_per_minute: u32,
+    /// The most routes with metrics of their own; calls of others are counted under the route `other`.
+    pub max_route_series: usize,
 }
 
 /// How a gateway speaks TLS.
@@ -81,6 +83,7 @@ impl Default for GatewaySettings {
             max_idle_upstream: 128,
             upstream_idle_timeout: Duration::from_secs(30),
             failed_credentials_per_minute: 30,
+            max_route_series: 5_000,
         }
     }
 }

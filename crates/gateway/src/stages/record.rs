@@ -147,6 +147,10 @@ impl Recorder {
                 let status = self.status.unwrap_or(StatusCode::BAD_REQUEST);
                 let took = Duration::from_nanos(took);
                 deployment.metrics.count(self.operation, &self.method, status, took);
+                if self.upstream_nanos > 0 {
+                    let waited = Duration::from_nanos(self.upstream_nanos);
+                    deployment.metrics.count_upstream(waited);
+                }
             }
             None => {
                 metrics.unrouted.inc();

@@ -53,7 +53,7 @@ fn the_longest_prefix_wins_and_ends_at_a_segment() {
             entry(4, Some("b.example"), "/lab"),
         ]),
         None,
-        &Metrics::new(),
+        &Metrics::new(100),
     )
     .unwrap();
     let route = |host, path| table.route(host, path).map(|deployment| deployment.id.bits());
@@ -76,7 +76,7 @@ fn the_longest_prefix_wins_and_ends_at_a_segment() {
 #[test]
 fn one_route_belongs_to_one_deployment() {
     let both = snapshot(vec![entry(1, None, "/lab"), entry(2, None, "/lab/")]);
-    let refused = Table::compile(&both, None, &Metrics::new()).err();
+    let refused = Table::compile(&both, None, &Metrics::new(100)).err();
     let ids = [1, 2].map(DeploymentId::from_bits);
     assert_eq!(refused, Some(PublishError::SameRoute(ids[0], ids[1])));
 }
