@@ -4,15 +4,18 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use api::ApiSettings;
-use config::{DataDir, GatewayTls, Settings};
-use gateway::{CredentialKey, Gateway, GatewayKeys, GatewaySettings, TlsSettings};
+use config::{DataDir, GatewayTls, Log, Settings};
+use gateway::{
+    AccessLogDestination, AccessLogSettings, CredentialKey, Gateway, GatewayKeys, GatewaySettings,
+    TlsSettings, TracingSettings,
+};
 use market::{JobSettings, Jobs, Market, MarketSettings, Secrets};
-use model::{AddressPolicy, Clock};
+use model::{AccessField, AddressPolicy, Clock};
 use search::CatalogueIndex;
 use store::Database;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::control::Control;
+use crate::{control::Control, traces::Exporter};
 
 /// A running installation.
 pub(crate) struct Installation {
@@ -45,6 +48,7 @@ impl Installation {
         let gateway = Gateway::start(gateway_settings(&settings, &data), &keys, clock.clone())
             .context("the gateway could not start")?;
         let gateway = Arc::new(gateway);
+        let exporter = settings.tracing.as_ref().map(Exporter::new).transpose()?;
         let listener = tokio::net::TcpListener::bind(settings.control.listen)
             .await
             .with_context(|| format!("cannot listen on {}", settings.control.listen))?;
@@ -52,6 +56,9 @@ impl Installation {
         let control = Arc::new(Control::new(Arc::clone(&gateway), clock.clone()));
         let tracker = TaskTracker::new();
         let stop = CancellationToken::new();
+        if let (Some(exporter), Some(spans)) = (exporter, gateway.take_spans()) {
+            tracker.spawn(exporter.run(spans, stop.clone()));
+        }
         tracker.spawn(Arc::clone(&control).serve(listener, tracker.clone(), stop.clone()));
         tracing::info!(
             control.address = %control_address,
@@ -201,8 +208,22 @@ fn gateway_settings(settings: &Settings, data: &DataDir) -> GatewaySettings {
         accepts_h2c: settings.gateway.h2c,
         max_validated_bytes: settings.gateway.max_validated_bytes,
         max_route_series: settings.gateway.max_route_series,
+        access_log: access_log_settings(&settings.log),
+        tracing: settings.tracing.as_ref().map(|tracing| TracingSettings {
+            sample_ratio: tracing.sample_ratio,
+            is_parent_based: tracing.parent_based,
+        }),
         ..defaults
     }
+}
+
+fn access_log_settings(log: &Log) -> Option<AccessLogSettings> {
+    let destination = match log.access.as_ref()? {
+        path if path.as_os_str() == "stdout" => AccessLogDestination::Stdout,
+        path => AccessLogDestination::File(path.clone()),
+    };
+    let fields = log.access_fields.clone().unwrap_or_else(|| AccessField::ALL.to_vec());
+    Some(AccessLogSettings { destination, fields })
 }
 
 fn tls_settings(tls: &GatewayTls) -> TlsSettings {

@@ -7,6 +7,7 @@ mod installation;
 mod keys;
 mod logging;
 mod serve;
+mod traces;
 mod validate;
 
 use std::{path::PathBuf, process::ExitCode};

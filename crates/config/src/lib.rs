@@ -8,7 +8,7 @@ mod settings;
 pub use data_dir::{DataDir, DataDirError};
 pub use settings::{
     ConfigError, Control, DatabaseSettings, Gateway, GatewayTls, Log, LogFormat, LogLevel,
-    NetworkSettings, Secret, Settings, Specifications,
+    NetworkSettings, Secret, Settings, Specifications, Tracing,
 };
 
 /// Every setting with its default and a line of explanation.

@@ -22,6 +22,8 @@ use prometheus_client::{
 };
 
 use crate::tls::CertificateStatus;
+pub(crate) use series::method_name;
+
 use families::DeploymentLabels;
 use series::{AllSeries, OTHER, PASSED, REFUSED, RouteSeries};
 
@@ -34,6 +36,11 @@ pub(crate) struct Metrics {
     pub(crate) unrouted: Counter,
     /// Requests refused for how they were framed.
     pub(crate) malformed: Counter,
+    /// Lines of the access log that could not be written.
+    pub(crate) access_log_lost: Counter,
+    /// Spans that a collector has taken, and those that none took.
+    pub(crate) spans_exported: Counter,
+    pub(crate) spans_lost: Counter,
     /// Calls whose usage could not be written.
     pub(crate) usage_lost: Counter,
     /// Attempts to write usage that failed.
@@ -110,6 +117,9 @@ impl Metrics {
             certificates: Family::default(),
             unrouted: Counter::default(),
             malformed: Counter::default(),
+            access_log_lost: Counter::default(),
+            spans_exported: Counter::default(),
+            spans_lost: Counter::default(),
             usage_lost: Counter::default(),
             journal_failures: Counter::default(),
             connections: Gauge::default(),
@@ -146,6 +156,17 @@ impl Metrics {
             "Failed attempts to write usage",
             self.journal_failures.clone(),
         );
+        registry.register(
+            "access_log_lines_lost",
+            "Lines of the access log that could not be written",
+            self.access_log_lost.clone(),
+        );
+        registry.register(
+            "spans_exported",
+            "Spans that a collector has taken",
+            self.spans_exported.clone(),
+        );
+        registry.register("spans_lost", "Spans that no collector took", self.spans_lost.clone());
         registry.register("connections", "Client connections", self.connections.clone());
         registry.register(
             "connections_refused",
@@ -299,6 +320,17 @@ impl DeploymentMetrics {
         self.series.leave_target(&self.labels, target);
     }
 
+    /// Names of the tenant, the API and its version.
+    pub(crate) fn names(&self) -> [&str; 3] {
+        [&self.labels.tenant, &self.labels.api, &self.labels.version]
+    }
+
+    /// The path template of an operation.
+    pub(crate) fn template(&self, operation: Option<u16>) -> Option<&str> {
+        let route = self.routes.get(usize::from(operation?))?;
+        Some(&*route.template).filter(|template| *template != OTHER)
+    }
+
     fn route(&self, operation: Option<u16>) -> Option<&RouteSeries> {
         let matched = operation.and_then(|index| self.routes.get(usize::from(index)));
         let Route { template, series } = matched.or(self.routes.last())?;
@@ -336,7 +368,7 @@ impl UpstreamFault {
         Self::NoneHealthy,
     ];
 
-    const fn label(self) -> &'static str {
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Connect => "connect",
             Self::Refused => "address_refused",

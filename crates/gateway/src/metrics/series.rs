@@ -57,6 +57,15 @@ pub(super) struct RouteSeries {
     counters: [OnceLock<Counter>; SERIES],
 }
 
+/// The method, if it is a known one, otherwise `other`: a client may put anything there.
+pub(crate) fn method_name(method: &Method) -> &'static str {
+    METHODS.get(method_index(method)).copied().unwrap_or(OTHER)
+}
+
+fn method_index(method: &Method) -> usize {
+    METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1)
+}
+
 impl AllSeries {
     pub(super) fn new(most_routes: usize) -> Self {
         Self {
@@ -155,8 +164,7 @@ impl AllSeries {
 
 impl RouteSeries {
     pub(super) fn count(&self, families: &Families, method: &Method, status: StatusCode) {
-        let method =
-            METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1);
+        let method = method_index(method);
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         let Some(slot) = self.counters.get(method * CLASSES.len() + class) else { return };
         let make = || {
