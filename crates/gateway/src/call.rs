@@ -139,13 +139,14 @@ impl Call {
         let deadline = self.arrived.saturating_add(timeout);
         self.connection.set_deadline(&worker.connections, deadline);
 
+        let traceparent = self.recorder.traceparent();
         let mut fields = headers::write_request(
             &head.fields,
             &self.connection.peer,
             &worker.shared.settings.trusted_proxies,
             &self.request_id,
             &mut worker.random.borrow_mut(),
-            self.recorder.traceparent().as_ref(),
+            traceparent.as_ref(),
         );
         let span_at = self.recorder.is_sampled().then(|| fields.len() - SPAN_AND_REST);
         if self.is_grpc {
