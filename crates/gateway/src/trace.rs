@@ -271,7 +271,7 @@ impl Times {
 }
 
 impl AttributeValue {
-    pub(crate) fn text(value: impl ToString) -> Self {
+    pub(crate) fn text(value: impl std::fmt::Display + Copy) -> Self {
         Self::Text(value.to_string())
     }
 }
