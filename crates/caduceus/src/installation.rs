@@ -8,16 +8,19 @@ use std::{
 
 use anyhow::Context;
 use api::ApiSettings;
-use config::{DataDir, GatewayTls, Settings};
-use gateway::{CredentialKey, Gateway, GatewayKeys, GatewaySettings, TlsSettings, WhenTooOld};
+use config::{DataDir, GatewayTls, Log, Settings};
+use gateway::{
+    AccessLogDestination, AccessLogSettings, CredentialKey, Gateway, GatewayKeys, GatewaySettings,
+    TlsSettings, TracingSettings, WhenTooOld,
+};
 use market::{JobSettings, Jobs, Market, MarketSettings, Secrets};
-use model::{AddressPolicy, Clock, Update};
+use model::{AccessField, AddressPolicy, Clock, Update};
 use search::CatalogueIndex;
 use store::Database;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::control::Control;
+use crate::{control::Control, traces::Exporter};
 
 /// A running installation.
 pub(crate) struct Installation {
@@ -71,6 +74,9 @@ impl Installation {
         let control = Arc::new(Control::new(gateway.clone(), clock.clone()));
         let tracker = TaskTracker::new();
         let stop = CancellationToken::new();
+        if let Some(gateway) = &gateway {
+            export_traces(&settings, gateway, &tracker, &stop)?;
+        }
         tracker.spawn(Arc::clone(&control).serve(listener, tracker.clone(), stop.clone()));
         tracing::info!(
             control.address = %control_address,
@@ -241,6 +247,20 @@ pub(crate) fn start_gateway(
     Ok(Arc::new(gateway))
 }
 
+/// Hands the spans of traced calls to a collector, when one is configured.
+pub(crate) fn export_traces(
+    settings: &Settings,
+    gateway: &Gateway,
+    tracker: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let exporter = settings.tracing.as_ref().map(Exporter::new).transpose()?;
+    if let (Some(exporter), Some(spans)) = (exporter, gateway.take_spans()) {
+        tracker.spawn(exporter.run(spans, stop.clone()));
+    }
+    Ok(())
+}
+
 /// Finishes the calls in flight.
 pub(crate) async fn drain(gateway: Arc<Gateway>, grace: Duration) -> anyhow::Result<()> {
     let drained = tokio::task::spawn_blocking(move || gateway.shut_down(grace));
@@ -313,8 +333,23 @@ fn gateway_settings(settings: &Settings, data: &DataDir) -> GatewaySettings {
             config::WhenTooOld::Serve => WhenTooOld::Serve,
             config::WhenTooOld::Refuse => WhenTooOld::Refuse,
         },
+        max_route_series: settings.gateway.max_route_series,
+        access_log: access_log_settings(&settings.log),
+        tracing: settings.tracing.as_ref().map(|tracing| TracingSettings {
+            sample_ratio: tracing.sample_ratio,
+            is_parent_based: tracing.parent_based,
+        }),
         ..defaults
     }
+}
+
+fn access_log_settings(log: &Log) -> Option<AccessLogSettings> {
+    let destination = match log.access.as_ref()? {
+        path if path.as_os_str() == "stdout" => AccessLogDestination::Stdout,
+        path => AccessLogDestination::File(path.clone()),
+    };
+    let fields = log.access_fields.clone().unwrap_or_else(|| AccessField::ALL.to_vec());
+    Some(AccessLogSettings { destination, fields })
 }
 
 fn tls_settings(tls: &GatewayTls) -> TlsSettings {

@@ -8,6 +8,7 @@ mod keys;
 mod logging;
 mod remote;
 mod serve;
+mod traces;
 mod validate;
 
 use std::{path::PathBuf, process::ExitCode};

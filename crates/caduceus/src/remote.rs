@@ -12,7 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     control::Control,
-    installation::{drain, listen, start_gateway},
+    installation::{drain, export_traces, listen, start_gateway},
 };
 
 /// A running gateway that follows another machine.
@@ -65,6 +65,7 @@ impl RemoteGateway {
             Arc::new(Control::of_gateway(Arc::clone(&gateway), Arc::clone(&follower), clock));
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         tracker.spawn(Arc::clone(&control).serve(listener, tracker.clone(), stop.clone()));
+        export_traces(&settings, &gateway, &tracker, &stop)?;
         follower.spawn(&tracker, &stop);
         tracing::info!(
             control.address = %control_address,

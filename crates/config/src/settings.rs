@@ -1,16 +1,17 @@
 //! The settings, as one typed tree.
 
 use std::{
+    collections::BTreeMap,
     fmt, fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use model::Network;
+use model::{AccessField, Network};
 use serde::{Deserialize, Deserializer};
 
 /// All settings.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Settings {
     /// Where everything that is kept on this machine lives.
@@ -31,6 +32,8 @@ pub struct Settings {
     pub specifications: Specifications,
     /// The log.
     pub log: Log,
+    /// Traces of calls.
+    pub tracing: Option<Tracing>,
 }
 
 /// The database.
@@ -77,6 +80,8 @@ pub struct Gateway {
     pub tls: Option<GatewayTls>,
     /// Whether clients may speak HTTP/2 without TLS.
     pub h2c: bool,
+    /// The most routes with metrics of their own.
+    pub max_route_series: usize,
 }
 
 /// TLS towards the clients of the gateway.
@@ -149,6 +154,27 @@ pub struct Log {
     pub format: LogFormat,
     /// What is logged.
     pub level: LogLevel,
+    /// Where calls are written down: `stdout`, or a file.
+    pub access: Option<PathBuf>,
+    /// What of calls is written down; everything there is when absent.
+    pub access_fields: Option<Vec<AccessField>>,
+}
+
+/// Traces of calls.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tracing {
+    /// Where a collector takes OTLP over HTTP.
+    pub endpoint: String,
+    /// Which part of all traces is sampled, 0 to 1.
+    #[serde(default = "Tracing::sample_ratio")]
+    pub sample_ratio: f64,
+    /// Headers that the collector wants to see.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// Whether calls whose clients ask for it are sampled too.
+    #[serde(default = "Tracing::parent_based")]
+    pub parent_based: bool,
 }
 
 /// How lines of the log look.
@@ -215,6 +241,7 @@ impl Default for Settings {
             network: NetworkSettings::default(),
             specifications: Specifications::default(),
             log: Log::default(),
+            tracing: None,
         }
     }
 }
@@ -242,6 +269,32 @@ impl Default for Gateway {
             drain_seconds: 20,
             tls: None,
             h2c: false,
+            max_route_series: 5_000,
+        }
+    }
+}
+
+impl Tracing {
+    const fn sample_ratio() -> f64 {
+        0.01
+    }
+
+    const fn parent_based() -> bool {
+        true
+    }
+
+    fn mistake(&self) -> Option<&'static str> {
+        let rest =
+            ["http://", "https://"].iter().find_map(|start| self.endpoint.strip_prefix(start));
+        match rest {
+            None => Some("tracing.endpoint must begin with http:// or https://"),
+            Some(rest) if rest.is_empty() || rest.contains('@') => Some(
+                "tracing.endpoint must name a host, and no credentials: those belong in tracing.headers",
+            ),
+            Some(_) if !(0.0..=1.0).contains(&self.sample_ratio) => {
+                Some("tracing.sampleRatio must be 0 to 1")
+            }
+            Some(_) => None,
         }
     }
 }
@@ -317,6 +370,14 @@ impl Settings {
                 .iter()
                 .any(|scheme| url.expose().starts_with(scheme))
         });
+        if let Some(mistake) = self.tracing.as_ref().and_then(Tracing::mistake) {
+            require(false, mistake);
+        }
+        let fields = self.log.access_fields.as_ref();
+        require(
+            fields.is_none_or(|fields| !fields.is_empty()),
+            "log.accessFields must name a field, or be absent",
+        );
         require(is_known, "database.url must begin with sqlite: or postgres:");
         require(
             self.control.url.as_ref().is_none_or(|url| feed_address(url).is_some()),
@@ -405,6 +466,28 @@ mod tests {
     fn an_unknown_setting_is_an_error_with_its_place() {
         let error = Settings::parse("gateway:\n  lisen: 0.0.0.0:80\n").unwrap_err();
         assert!(error.contains("lisen") && error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn an_access_log_has_only_fields_that_are_known() {
+        let settings = Settings::parse("log: { access: stdout, accessFields: [time, durationMs] }");
+        let fields = settings.unwrap().log.access_fields.unwrap();
+        assert_eq!(fields, [AccessField::Time, AccessField::DurationMs]);
+        let error = Settings::parse("log: { access: stdout, accessFields: [time, path] }");
+        assert!(error.unwrap_err().contains("path"));
+    }
+
+    #[test]
+    fn traces_go_to_a_collector_without_credentials_in_its_address() {
+        let mistake = |tracing: &str| {
+            let settings = Settings::parse(&format!("tracing: {tracing}")).unwrap();
+            settings.check().err().map(|error| error.to_string())
+        };
+        assert_eq!(mistake("{ endpoint: 'http://collector:4318/v1/traces' }"), None);
+        assert!(mistake("{ endpoint: 'http://me:hush@collector' }").unwrap().contains("headers"));
+        assert!(mistake("{ endpoint: 'collector:4318' }").unwrap().contains("http://"));
+        let ratio = mistake("{ endpoint: 'http://collector', sampleRatio: 1.5 }");
+        assert!(ratio.unwrap().contains("sampleRatio"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc};
 
 use http::{
-    HeaderValue, Method, StatusCode,
+    HeaderName, HeaderValue, Method, StatusCode,
     header::{CONNECTION, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, TE, UPGRADE},
 };
 use jiff::Timestamp;
@@ -26,8 +26,13 @@ use crate::{
         validate,
     },
     table::{Agreement, Deployment, Lifecycle, Table},
+    trace::{CallTrace, TraceContext},
     worker::Worker,
 };
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// How far the identifier of a span begins before the end of a `traceparent` and its line.
+const SPAN_AND_REST: usize = 16 + "-01\r\n".len();
 
 /// What is known of a call while it passes the stages.
 struct Call {
@@ -75,8 +80,9 @@ pub(crate) fn carry(
     let arrived = worker.now();
     let at = worker.shared.clock.now();
     let request_id = headers::request_id(&head.fields, &mut worker.random.borrow_mut(), at);
-    let recorder =
-        Box::new(Recorder::begin(&worker, &connection, head.method.clone(), arrived, at));
+    let recorder = Recorder::begin(&worker, &connection, head.method.clone(), arrived, at);
+    let trace = begin_trace(&worker, &head.fields, arrived);
+    let recorder = Box::new(recorder.with(trace, &head.fields, &request_id));
     let call = Call {
         worker,
         connection,
@@ -93,6 +99,20 @@ pub(crate) fn carry(
         misfits: 0,
     };
     call.run(head, body)
+}
+
+/// The trace of a call, when anybody wants to know of it.
+fn begin_trace(worker: &Worker, fields: &Fields, now: u64) -> Option<CallTrace> {
+    let tracer = worker.shared.tracer.as_ref();
+    if tracer.is_none() && worker.access_log.is_none() {
+        return None;
+    }
+    let mut random = worker.random.borrow_mut();
+    let context = headers::traceparent(fields)
+        .and_then(TraceContext::parse)
+        .unwrap_or_else(|| TraceContext::begin(&mut random));
+    let sampled = tracer.and_then(|tracer| tracer.begin(&context, &mut random, now));
+    Some(CallTrace { context, sampled })
 }
 
 impl Call {
@@ -122,13 +142,16 @@ impl Call {
         let deadline = self.arrived.saturating_add(timeout);
         self.connection.set_deadline(&worker.connections, deadline);
 
+        let traceparent = self.recorder.traceparent();
         let mut fields = headers::write_request(
             &head.fields,
             &self.connection.peer,
             &worker.shared.settings.trusted_proxies,
             &self.request_id,
             &mut worker.random.borrow_mut(),
+            traceparent.as_ref(),
         );
+        let span_at = self.recorder.is_sampled().then(|| fields.len() - SPAN_AND_REST);
         if self.is_grpc {
             // Its servers insist on being told that trailers are understood.
             headers::write_field(&mut fields, TE.as_str(), b"trailers");
@@ -160,7 +183,9 @@ impl Call {
                 headers::client_address(&head.fields, self.connection.peer.address, trusted)
             })
         });
-        let mut outgoing = Outgoing::new(&deployment, routed, head, fields, body).with_key(key);
+        let mut outgoing = Outgoing::new(&deployment, routed, head, fields, body)
+            .with_key(key)
+            .with_span_at(span_at);
         outgoing.upgrade = self.upgrade.take();
         let answered =
             forward::forward(&worker, &deployment, outgoing, &mut self.recorder, now, deadline)
@@ -294,6 +319,11 @@ impl Call {
         }
         if !self.visible {
             return;
+        }
+        if self.recorder.caller.is_some_and(|caller| caller.tenant == deployment.owner)
+            && let Some(timing) = self.recorder.server_timing()
+        {
+            fields.append(SERVER_TIMING, timing);
         }
         if let Lifecycle::Deprecated(announcements) = &deployment.lifecycle {
             for (name, value) in announcements {

@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    access_log::{self, AccessLog},
     connection::Entrance,
     keeper::{Keeper, Outbox},
     limits::{Counters, Failures, Quotas},
@@ -31,9 +32,13 @@ use crate::{
     table::{Callers, PublishError, Table},
     tls::{CertificateError, Certificates},
     told::Told,
+    trace::{Spans, Tracer},
     usage::UsageLog,
     worker::{self, Epoch, Listener, Shared, Worker},
 };
+
+/// How long the last lines of the access log have at least.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// A running gateway.
 pub struct Gateway {
@@ -44,6 +49,8 @@ pub struct Gateway {
     worker_count: usize,
     /// Empty once it was shut down.
     threads: Mutex<Threads>,
+    /// Empty once they were taken, and when no calls are traced.
+    spans: Mutex<Option<Spans>>,
 }
 
 /// Where a gateway listens.
@@ -58,6 +65,7 @@ struct Addresses {
 struct Threads {
     workers: Vec<JoinHandle<()>>,
     supervisor: Option<JoinHandle<()>>,
+    access_log: Option<JoinHandle<()>>,
 }
 
 /// How a gateway is doing.
@@ -104,6 +112,9 @@ pub enum StartError {
     /// A thread could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
+    /// The access log cannot be opened.
+    #[error("cannot open the access log")]
+    AccessLog(#[source] io::Error),
     /// The usage journal cannot be opened.
     #[error("cannot open the usage journal")]
     Usage(#[source] JournalError),
@@ -123,7 +134,12 @@ impl Gateway {
         clock: Clock,
     ) -> Result<Self, StartError> {
         let epoch = Epoch::new(Instant::now());
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(settings.max_route_series));
+        let traced = settings.tracing.as_ref().map(|tracing| {
+            let (exported, lost) = (metrics.spans_exported.clone(), metrics.spans_lost.clone());
+            Tracer::new(tracing, exported, lost)
+        });
+        let (tracer, spans) = traced.unzip();
         let hsts = settings.tls.as_ref().map_or(0, |tls| tls.hsts_seconds);
         let shared = Arc::new(Shared {
             hsts: (hsts > 0)
@@ -140,6 +156,7 @@ impl Gateway {
             failures: Failures::new(settings.failed_credentials_per_minute),
             metrics,
             hasher: keys.credential_key.hasher(),
+            tracer,
             connections: AtomicUsize::new(0),
             validations: Semaphore::new(settings.workers.max(1)),
             stopping: CancellationToken::new(),
@@ -154,7 +171,18 @@ impl Gateway {
             }
             None => None,
         };
-        let (addresses, workers) = start_workers(&shared, keys, certificates.as_ref())?;
+        let (access_log, access_writer) = open_access_log(&shared)?.unzip();
+        let (addresses, workers) =
+            start_workers(&shared, keys, certificates.as_ref(), access_log.as_ref())?;
+        // The thread ends with the last of the workers.
+        drop(access_log);
+        let access_log = match access_writer {
+            Some(writer) => {
+                let thread = thread::Builder::new().name("gateway-access".to_owned());
+                Some(thread.spawn(move || writer.run()).map_err(StartError::Thread)?)
+            }
+            None => None,
+        };
         let supervisor = thread::Builder::new()
             .name("gateway-super".to_owned())
             .spawn({
@@ -167,7 +195,8 @@ impl Gateway {
             shared,
             taking: Mutex::new(()),
             worker_count: workers.len(),
-            threads: Mutex::new(Threads { workers, supervisor: Some(supervisor) }),
+            threads: Mutex::new(Threads { workers, supervisor: Some(supervisor), access_log }),
+            spans: Mutex::new(spans),
         })
     }
 
@@ -258,6 +287,11 @@ impl Gateway {
         }
     }
 
+    /// The spans of traced calls, for whoever exports them. They are given out once.
+    pub fn take_spans(&self) -> Option<Spans> {
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// How the gateway is doing.
     pub fn status(&self) -> GatewayStatus {
         let table = self.shared.table.load();
@@ -313,6 +347,16 @@ impl Gateway {
                 tracing::error!("a thread of the gateway ended with a panic");
             }
         }
+        if let Some(writer) = threads.access_log {
+            // Whoever reads standard output, or a disk, may have stopped: that is not waited for.
+            let end = end.max(Instant::now() + LAST_LINES);
+            while !writer.is_finished() && Instant::now() < end {
+                thread::sleep(Duration::from_millis(5));
+            }
+            if !writer.is_finished() {
+                tracing::warn!("the last lines of the access log could not be written in time");
+            }
+        }
     }
 }
 
@@ -355,6 +399,7 @@ fn start_workers(
     shared: &Arc<Shared>,
     keys: &GatewayKeys,
     certificates: Option<&Arc<Certificates>>,
+    access_log: Option<&AccessLog>,
 ) -> Result<(Addresses, Vec<JoinHandle<()>>), StartError> {
     let settings = &shared.settings;
     let mut addresses =
@@ -381,10 +426,11 @@ fn start_workers(
     }
     for (number, listeners, usage) in prepared {
         let shared = Arc::clone(shared);
+        let access_log = access_log.map(AccessLog::share);
         let worker = thread::Builder::new()
             .name(format!("gateway-{number}"))
             .spawn(move || {
-                if let Err(error) = worker::run(Worker::new(shared, usage), listeners) {
+                if let Err(error) = worker::run(Worker::new(shared, usage, access_log), listeners) {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
                         worker.number = number,
@@ -396,6 +442,13 @@ fn start_workers(
         workers.push(worker);
     }
     Ok((addresses, workers))
+}
+
+fn open_access_log(shared: &Shared) -> Result<Option<(AccessLog, access_log::Writer)>, StartError> {
+    let lost = || shared.metrics.access_log_lost.clone();
+    let settings = shared.settings.access_log.as_ref();
+    let opened = settings.map(|settings| access_log::open(settings, lost())).transpose();
+    opened.map_err(StartError::AccessLog)
 }
 
 /// Opens the listeners of one worker. Ports that were left open are known afterwards.

@@ -60,20 +60,31 @@ fn is_trusted(peer: IpAddr, trusted: &[Network]) -> bool {
     trusted.iter().any(|network| network.contains(peer))
 }
 
-/// Writes the fields of a client's request as they go to a target, without host and length.
+/// The one valid `traceparent` of a request, unless it is meant for this hop alone.
+pub(crate) fn traceparent(fields: &Fields) -> Option<&[u8]> {
+    let is_named = || {
+        let mut options = fields.all(Name::Connection).flat_map(connection_options);
+        options.any(|option| option.eq_ignore_ascii_case(b"traceparent"))
+    };
+    let is_single = fields.has(Name::Traceparent) && !fields.is_repeated(Name::Traceparent);
+    let given = if is_single { fields.first(Name::Traceparent) } else { None };
+    given.filter(|given| is_traceparent(given) && !is_named())
+}
+
+/// Writes the fields of a client's request as they go to a target, without host and length. The `traceparent` that was
+/// made here, if any, comes last.
 pub(crate) fn write_request(
     fields: &Fields,
     peer: &Peer,
     trusted: &[Network],
     request_id: &HeaderValue,
     random: &mut RandomPool,
+    made: Option<&[u8; 55]>,
 ) -> Vec<u8> {
     let named: Vec<&[u8]> = fields.all(Name::Connection).flat_map(connection_options).collect();
     let is_named = |name: &[u8]| named.iter().any(|option| option.eq_ignore_ascii_case(name));
     let stays = |kind: Name, name: &[u8]| fields.has(kind) && !is_named(name);
-    let traced = stays(Name::Traceparent, b"traceparent")
-        && !fields.is_repeated(Name::Traceparent)
-        && fields.first(Name::Traceparent).is_some_and(is_traceparent);
+    let traced = traceparent(fields).is_some();
     // What a trusted proxy said before is kept, anything else replaced.
     let believed = is_trusted(peer.address, trusted);
     let mut text = Vec::with_capacity(REQUEST_ROOM);
@@ -90,14 +101,15 @@ pub(crate) fn write_request(
             | Name::XForwardedHost
             | Name::XForwardedProto
             | Name::XForwarded => !believed,
-            Name::Traceparent | Name::Tracestate => !traced,
+            Name::Traceparent => !traced || made.is_some(),
+            Name::Tracestate => !traced,
             kind => kind.is_hop_by_hop(),
         };
         if !ends_here && !is_named(field.name) {
             field.write(&mut text);
         }
     }
-    if !traced {
+    if !traced && made.is_none() {
         write_field(&mut text, TRACEPARENT.as_str(), &random.traceparent());
     }
     write_field(&mut text, X_REQUEST_ID.as_str(), request_id.as_bytes());
@@ -111,6 +123,9 @@ pub(crate) fn write_request(
         write_field(&mut text, X_FORWARDED_HOST.as_str(), host);
     }
     write_field(&mut text, VIA.as_str(), OURS.as_bytes());
+    if let Some(made) = made {
+        write_field(&mut text, TRACEPARENT.as_str(), made);
+    }
     text
 }
 

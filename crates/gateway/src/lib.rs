@@ -6,6 +6,7 @@
 
 #![warn(clippy::indexing_slicing)]
 
+mod access_log;
 mod balance;
 mod body;
 mod call;
@@ -28,11 +29,16 @@ mod supervisor;
 mod table;
 mod tls;
 mod told;
+mod trace;
 mod trailers;
 mod usage;
 mod worker;
 
 pub use gateway::{Gateway, GatewayStatus, StartError};
-pub use settings::{CredentialKey, GatewayKeys, GatewaySettings, TlsSettings, WhenTooOld};
+pub use settings::{
+    AccessLogDestination, AccessLogSettings, CredentialKey, GatewayKeys, GatewaySettings,
+    TlsSettings, TracingSettings, WhenTooOld,
+};
 pub use table::PublishError;
 pub use tls::{CertificateError, CertificateStatus, Certificates};
+pub use trace::{AttributeValue, Span, SpanKind, Spans};

@@ -4,6 +4,9 @@
 //! `other`, and no consumer, path or address ever becomes a label. Handles are looked up once and then kept, so
 //! that counting a call takes no look-up.
 
+mod families;
+mod series;
+
 use std::{
     fmt,
     sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicU64},
@@ -19,33 +22,25 @@ use prometheus_client::{
 };
 
 use crate::tls::CertificateStatus;
+pub(crate) use series::method_name;
 
-/// From half a millisecond to half a minute, in seconds.
-const DURATION_BUCKETS: [f64; 15] =
-    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-const SERIES: usize = METHODS.len() * CLASSES.len();
+use families::DeploymentLabels;
+use series::{AllSeries, OTHER, PASSED, REFUSED, RouteSeries};
 
 /// Everything that is counted.
 pub(crate) struct Metrics {
     registry: Mutex<Registry>,
-    requests: Family<CallLabels, Counter>,
-    durations: Family<DeploymentLabels, Histogram, fn() -> Histogram>,
-    in_flight: Family<DeploymentLabels, Gauge>,
-    upstream_failures: Family<FailureLabels, Counter>,
-    target_healthy: Family<TargetLabels, Gauge>,
+    series: Arc<AllSeries>,
     certificates: Family<CertificateLabels, Gauge>,
-    misfits: Family<MisfitLabels, Counter>,
-    ejections: Family<DeploymentLabels, Counter>,
-    retries: Family<DeploymentLabels, Counter>,
-    budget_exhausted: Family<DeploymentLabels, Counter>,
-    breaker_open: Family<DeploymentLabels, Gauge>,
-    shed: Family<ShedLabels, Counter>,
     /// Calls for which there was no route.
     pub(crate) unrouted: Counter,
     /// Requests refused for how they were framed.
     pub(crate) malformed: Counter,
+    /// Lines of the access log that could not be written.
+    pub(crate) access_log_lost: Counter,
+    /// Spans that a collector has taken, and those that none took.
+    pub(crate) spans_exported: Counter,
+    pub(crate) spans_lost: Counter,
     /// Calls whose usage could not be written.
     pub(crate) usage_lost: Counter,
     /// Attempts to write usage that failed.
@@ -71,17 +66,14 @@ pub(crate) struct Metrics {
     pub(crate) state_failures: Counter,
 }
 
-/// The handles of one deployment.
+/// The handles of one deployment. Its series are shown until the last of them is dropped.
 pub(crate) struct DeploymentMetrics {
     pub(crate) id: DeploymentId,
     labels: DeploymentLabels,
-    requests: Family<CallLabels, Counter>,
-    upstream_failures: Family<FailureLabels, Counter>,
-    target_healthy: Family<TargetLabels, Gauge>,
-    misfits: Family<MisfitLabels, Counter>,
-    /// For each operation, and last for calls that match none: handles by method and status class.
-    by_operation: Vec<Series>,
-    durations: Histogram,
+    series: Arc<AllSeries>,
+    /// For each operation, and last for calls that match none.
+    routes: Vec<Route>,
+    upstream_durations: Histogram,
     pub(crate) in_flight: Gauge,
     /// Targets spared because calls to them failed.
     pub(crate) ejections: Counter,
@@ -90,12 +82,12 @@ pub(crate) struct DeploymentMetrics {
     pub(crate) budget_exhausted: Counter,
     /// 1 while calls are refused because too many failed.
     pub(crate) breaker_open: Gauge,
-    shed: Family<ShedLabels, Counter>,
 }
 
-struct Series {
-    route: String,
-    counters: OnceLock<Box<[OnceLock<Counter>; SERIES]>>,
+/// A path template, and its series once there was a call.
+struct Route {
+    template: Arc<str>,
+    series: OnceLock<Arc<RouteSeries>>,
 }
 
 /// What went wrong with an upstream.
@@ -121,78 +113,22 @@ pub(crate) enum Shed {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DeploymentLabels {
-    tenant: Arc<str>,
-    api: Arc<str>,
-    version: Arc<str>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct CallLabels {
-    tenant: Arc<str>,
-    api: Arc<str>,
-    version: Arc<str>,
-    route: String,
-    method: &'static str,
-    status_class: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct FailureLabels {
-    tenant: Arc<str>,
-    api: Arc<str>,
-    version: Arc<str>,
-    fault: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CertificateLabels {
     certificate: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ShedLabels {
-    tenant: Arc<str>,
-    api: Arc<str>,
-    version: Arc<str>,
-    reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TargetLabels {
-    tenant: Arc<str>,
-    api: Arc<str>,
-    version: Arc<str>,
-    target: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct MisfitLabels {
-    tenant: Arc<str>,
-    api: Arc<str>,
-    version: Arc<str>,
-    route: String,
-    action: &'static str,
-}
-
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    /// Nothing counted yet. At most `most_routes` routes have series of their own.
+    pub(crate) fn new(most_routes: usize) -> Self {
         let metrics = Self {
             registry: Mutex::default(),
-            requests: Family::default(),
-            durations: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
-            in_flight: Family::default(),
-            upstream_failures: Family::default(),
-            target_healthy: Family::default(),
+            series: Arc::new(AllSeries::new(most_routes)),
             certificates: Family::default(),
-            misfits: Family::default(),
-            ejections: Family::default(),
-            retries: Family::default(),
-            budget_exhausted: Family::default(),
-            breaker_open: Family::default(),
-            shed: Family::default(),
             unrouted: Counter::default(),
             malformed: Counter::default(),
+            access_log_lost: Counter::default(),
+            spans_exported: Counter::default(),
+            spans_lost: Counter::default(),
             usage_lost: Counter::default(),
             journal_failures: Counter::default(),
             connections: Gauge::default(),
@@ -208,34 +144,16 @@ impl Metrics {
             state_failures: Counter::default(),
         };
         metrics.register();
-        metrics.register_resilience();
         metrics
     }
 
     fn register(&self) {
         let mut registry = Registry::with_prefix("caduceus_gateway");
-        registry.register("requests", "Calls answered", self.requests.clone());
-        registry.register_with_unit(
-            "request_duration",
-            "Time from the head of a request to the end of its answer",
-            Unit::Seconds,
-            self.durations.clone(),
-        );
-        registry.register("requests_in_flight", "Calls being carried", self.in_flight.clone());
+        self.series.families.register(&mut registry);
         registry.register(
-            "upstream_failures",
-            "Attempts to reach a target that failed",
-            self.upstream_failures.clone(),
-        );
-        registry.register(
-            "target_healthy",
-            "Whether a target takes calls",
-            self.target_healthy.clone(),
-        );
-        registry.register(
-            "invalid_requests",
-            "Calls that did not fit their operation",
-            self.misfits.clone(),
+            "crowded_routes",
+            "Operations counted under the route other, because too many have series of their own",
+            self.series.crowded.clone(),
         );
         registry.register("unrouted_requests", "Calls without a route", self.unrouted.clone());
         registry.register(
@@ -253,6 +171,17 @@ impl Metrics {
             "Failed attempts to write usage",
             self.journal_failures.clone(),
         );
+        registry.register(
+            "access_log_lines_lost",
+            "Lines of the access log that could not be written",
+            self.access_log_lost.clone(),
+        );
+        registry.register(
+            "spans_exported",
+            "Spans that a collector has taken",
+            self.spans_exported.clone(),
+        );
+        registry.register("spans_lost", "Spans that no collector took", self.spans_lost.clone());
         registry.register("connections", "Client connections", self.connections.clone());
         registry.register(
             "connections_refused",
@@ -318,35 +247,6 @@ impl Metrics {
         );
     }
 
-    fn register_resilience(&self) {
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.register(
-            "target_ejections",
-            "Targets spared for a while because calls to them failed",
-            self.ejections.clone(),
-        );
-        registry.register(
-            "upstream_retries",
-            "Attempts made again on another target",
-            self.retries.clone(),
-        );
-        registry.register(
-            "upstream_retry_budget_exhausted",
-            "Attempts not made again because too many were",
-            self.budget_exhausted.clone(),
-        );
-        registry.register(
-            "upstream_breaker_open",
-            "Whether calls are refused because too many failed",
-            self.breaker_open.clone(),
-        );
-        registry.register(
-            "upstream_shed",
-            "Calls refused at once to spare the targets",
-            self.shed.clone(),
-        );
-    }
-
     /// The handles of a deployment.
     pub(crate) fn deployment(&self, entry: &DeploymentEntry) -> Arc<DeploymentMetrics> {
         let labels = DeploymentLabels {
@@ -354,22 +254,20 @@ impl Metrics {
             api: entry.api_name.as_str().into(),
             version: entry.version_number.as_str().into(),
         };
-        let templates = entry.operations.iter().map(|operation| operation.template.clone());
-        let series = |route| Series { route, counters: OnceLock::new() };
+        let templates = entry.operations.iter().map(|operation| operation.template.as_str());
+        let route = |template: &str| Route { template: template.into(), series: OnceLock::new() };
+        self.series.enter(&labels);
+        let families = &self.series.families;
         Arc::new(DeploymentMetrics {
-            requests: self.requests.clone(),
-            upstream_failures: self.upstream_failures.clone(),
-            target_healthy: self.target_healthy.clone(),
-            misfits: self.misfits.clone(),
-            by_operation: templates.chain(["other".to_owned()]).map(series).collect(),
-            durations: self.durations.get_or_create_owned(&labels),
-            in_flight: self.in_flight.get_or_create_owned(&labels),
-            ejections: self.ejections.get_or_create_owned(&labels),
-            retries: self.retries.get_or_create_owned(&labels),
-            budget_exhausted: self.budget_exhausted.get_or_create_owned(&labels),
-            breaker_open: self.breaker_open.get_or_create_owned(&labels),
-            shed: self.shed.clone(),
             id: entry.id,
+            series: Arc::clone(&self.series),
+            routes: templates.chain([OTHER]).map(route).collect(),
+            upstream_durations: families.upstream_durations.get_or_create_owned(&labels),
+            in_flight: families.in_flight.get_or_create_owned(&labels),
+            ejections: families.ejections.get_or_create_owned(&labels),
+            retries: families.retries.get_or_create_owned(&labels),
+            budget_exhausted: families.budget_exhausted.get_or_create_owned(&labels),
+            breaker_open: families.breaker_open.get_or_create_owned(&labels),
             labels,
         })
     }
@@ -432,68 +330,72 @@ impl DeploymentMetrics {
         status: StatusCode,
         took: Duration,
     ) {
-        self.durations.observe(took.as_secs_f64());
-        let matched = operation.and_then(|index| self.by_operation.get(usize::from(index)));
-        let Some(series) = matched.or(self.by_operation.last()) else { return };
-        let method =
-            METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len() - 1);
-        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
-        let counters =
-            series.counters.get_or_init(|| Box::new([const { OnceLock::new() }; SERIES]));
-        let Some(slot) = counters.get(method * CLASSES.len() + class) else { return };
-        slot.get_or_init(|| self.series(&series.route, method, class)).inc();
+        let Some(route) = self.route(operation) else { return };
+        route.durations.observe(took.as_secs_f64());
+        route.count(&self.series.families, method, status);
+    }
+
+    /// Counts how long a call waited for targets.
+    pub(crate) fn count_upstream(&self, waited: Duration) {
+        self.upstream_durations.observe(waited.as_secs_f64());
     }
 
     /// Counts a call that did not fit its operation.
     pub(crate) fn count_misfit(&self, operation: Option<u16>, refused: bool) {
-        let matched = operation.and_then(|index| self.by_operation.get(usize::from(index)));
-        let Some(series) = matched.or(self.by_operation.last()) else { return };
-        let DeploymentLabels { tenant, api, version } = self.labels.clone();
-        let action = if refused { "refused" } else { "passed" };
-        let route = series.route.clone();
-        self.misfits.get_or_create(&MisfitLabels { tenant, api, version, route, action }).inc();
+        let Some(route) = self.route(operation) else { return };
+        let action = if refused { REFUSED } else { PASSED };
+        self.series.families.misfits.get_or_create(&route.labels.misfit(action)).inc();
     }
 
     /// Counts a failed attempt to reach a target.
     pub(crate) fn count_failure(&self, fault: UpstreamFault) {
-        let DeploymentLabels { tenant, api, version } = self.labels.clone();
-        let fault = fault.label();
-        self.upstream_failures.get_or_create(&FailureLabels { tenant, api, version, fault }).inc();
+        let labels = self.labels.failure(fault.label());
+        self.series.families.upstream_failures.get_or_create(&labels).inc();
     }
 
     /// Counts a call that was refused at once.
     pub(crate) fn count_shed(&self, reason: Shed) {
-        let DeploymentLabels { tenant, api, version } = self.labels.clone();
-        let reason = reason.label();
-        self.shed.get_or_create(&ShedLabels { tenant, api, version, reason }).inc();
+        let labels = self.labels.shed(reason.label());
+        self.series.families.shed.get_or_create(&labels).inc();
     }
 
     /// The gauge that says whether `target` takes calls.
     pub(crate) fn target(&self, target: String) -> Gauge {
-        let DeploymentLabels { tenant, api, version } = self.labels.clone();
-        self.target_healthy.get_or_create_owned(&TargetLabels { tenant, api, version, target })
+        self.series.enter_target(&self.labels, target)
     }
 
     /// Forgets a target that is gone.
     pub(crate) fn forget_target(&self, target: String) {
-        let DeploymentLabels { tenant, api, version } = self.labels.clone();
-        self.target_healthy.remove(&TargetLabels { tenant, api, version, target });
+        self.series.leave_target(&self.labels, target);
     }
 
-    fn series(&self, route: &str, method: usize, class: usize) -> Counter {
-        let DeploymentLabels { tenant, api, version } = self.labels.clone();
-        self.requests.get_or_create_owned(&CallLabels {
-            tenant,
-            api,
-            version,
-            route: route.to_owned(),
-            method: METHODS.get(method).copied().unwrap_or("other"),
-            status_class: CLASSES.get(class).copied().unwrap_or("5xx"),
-        })
+    /// Names of the tenant, the API and its version.
+    pub(crate) fn names(&self) -> [&str; 3] {
+        [&self.labels.tenant, &self.labels.api, &self.labels.version]
+    }
+
+    /// The path template of an operation.
+    pub(crate) fn template(&self, operation: Option<u16>) -> Option<&str> {
+        let route = self.routes.get(usize::from(operation?))?;
+        Some(&*route.template).filter(|template| *template != OTHER)
+    }
+
+    fn route(&self, operation: Option<u16>) -> Option<&RouteSeries> {
+        let matched = operation.and_then(|index| self.routes.get(usize::from(index)));
+        let Route { template, series } = matched.or(self.routes.last())?;
+        Some(series.get_or_init(|| self.series.route(&self.labels, template)))
+    }
+}
+
+impl Drop for DeploymentMetrics {
+    fn drop(&mut self) {
+        self.series.leave(&self.labels);
     }
 }
 
 impl Shed {
+    const ALL: [Self; 4] = [Self::Breaker, Self::Concurrency, Self::Connections, Self::Adaptive];
+
     const fn label(self) -> &'static str {
         match self {
             Self::Breaker => "breaker",
@@ -505,7 +407,17 @@ impl Shed {
 }
 
 impl UpstreamFault {
-    const fn label(self) -> &'static str {
+    const ALL: [Self; 7] = [
+        Self::Connect,
+        Self::Refused,
+        Self::Certificate,
+        Self::Broken,
+        Self::Timeout,
+        Self::Status,
+        Self::NoneHealthy,
+    ];
+
+    pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Connect => "connect",
             Self::Refused => "address_refused",

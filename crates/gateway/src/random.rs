@@ -47,6 +47,16 @@ impl RandomPool {
             .expect("hexadecimal digits and hyphens are lawful in a header")
     }
 
+    /// A new identifier of a trace.
+    pub(crate) fn trace_id(&mut self) -> [u8; 16] {
+        u128::from_be_bytes(self.take()).max(1).to_be_bytes()
+    }
+
+    /// A new identifier of a span.
+    pub(crate) fn span_id(&mut self) -> [u8; 8] {
+        u64::from_be_bytes(self.take()).max(1).to_be_bytes()
+    }
+
     /// A new trace (W3C Trace Context, version 00, not sampled).
     pub(crate) fn traceparent(&mut self) -> [u8; 55] {
         let mut random: [u8; 24] = self.take();
@@ -61,13 +71,39 @@ impl RandomPool {
 }
 
 /// The digits of `bytes`, two for each.
-fn hex<const N: usize>(bytes: &[u8]) -> [u8; N] {
+pub(crate) fn hex<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut digits = [0; N];
     for ([high, low], byte) in digits.as_chunks_mut().0.iter_mut().zip(bytes) {
         let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
         (*high, *low) = (digit(byte >> 4), digit(byte & 0x0f));
     }
     digits
+}
+
+/// The bytes that lower-case `digits` stand for.
+pub(crate) fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let (pairs, []) = digits.as_chunks() else { return None };
+    if pairs.len() != N {
+        return None;
+    }
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        let nibble = |digit: u8| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        };
+        *byte = nibble(*high)? << 4 | nibble(*low)?;
+    }
+    Some(bytes)
+}
+
+/// A `traceparent` (W3C Trace Context, version 00).
+pub(crate) fn write_traceparent(trace: &[u8; 16], span: &[u8; 8], is_sampled: bool) -> [u8; 55] {
+    let (trace, span): ([u8; 32], [u8; 16]) = (hex(trace), hex(span));
+    let mut text = [0; 55];
+    join(&mut text, &[b"00-", &trace, b"-", &span, if is_sampled { b"-01" } else { b"-00" }]);
+    text
 }
 
 fn join(text: &mut [u8], parts: &[&[u8]]) {

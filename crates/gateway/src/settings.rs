@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use model::{AddressPolicy, Network};
+use model::{AccessField, AddressPolicy, Network};
 use zeroize::Zeroizing;
 
 /// What an operator decides about a gateway.
@@ -50,6 +50,39 @@ pub struct GatewaySettings {
     pub max_age: Option<Duration>,
     /// What it does then.
     pub when_too_old: WhenTooOld,
+    /// The most routes with metrics of their own; calls of others are counted under the route `other`.
+    pub max_route_series: usize,
+    /// Where each call is written down for operators, if anywhere.
+    pub access_log: Option<AccessLogSettings>,
+    /// Which calls are traced, if any.
+    pub tracing: Option<TracingSettings>,
+}
+
+/// How calls are written down for operators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLogSettings {
+    /// Where to.
+    pub destination: AccessLogDestination,
+    /// What of them.
+    pub fields: Vec<AccessField>,
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessLogDestination {
+    /// Standard output.
+    Stdout,
+    /// The end of this file, which is opened anew when it was renamed or removed.
+    File(PathBuf),
+}
+
+/// Which calls are traced.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TracingSettings {
+    /// Which part of all traces, 0 to 1.
+    pub sample_ratio: f64,
+    /// Whether calls whose clients ask for it are traced too, within a bound.
+    pub is_parent_based: bool,
 }
 
 /// What a gateway does whose state is too old.
@@ -96,6 +129,9 @@ impl Default for GatewaySettings {
             failed_credentials_per_minute: 30,
             max_age: None,
             when_too_old: WhenTooOld::Serve,
+            max_route_series: 5_000,
+            access_log: None,
+            tracing: None,
         }
     }
 }

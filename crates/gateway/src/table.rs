@@ -84,6 +84,8 @@ struct Prefixes {
 /// A deployment, ready for calls.
 pub(crate) struct Deployment {
     pub(crate) id: DeploymentId,
+    /// The tenant whose API it is.
+    pub(crate) owner: TenantId,
     pub(crate) version: VersionId,
     pub(crate) audience: Audience,
     pub(crate) lifecycle: Lifecycle,
@@ -301,6 +303,7 @@ impl Deployment {
             Upstream::compile(&entry.upstream, before, &metrics, endpoints).ok_or_else(unusable)?;
         Ok(Self {
             id: entry.id,
+            owner: entry.tenant,
             version: entry.version,
             audience: entry.audience.clone(),
             lifecycle,

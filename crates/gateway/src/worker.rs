@@ -27,6 +27,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    access_log::AccessLog,
     balance::Pool,
     connection::{self, Command, Connections, Entrance},
     date::DateField,
@@ -37,6 +38,7 @@ use crate::{
     settings::GatewaySettings,
     table::{Callers, Table},
     told::Told,
+    trace::Tracer,
     usage::UsageLog,
 };
 
@@ -66,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) failures: Failures,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) hasher: hmac::Key,
+    /// Decides which calls are traced, if any are.
+    pub(crate) tracer: Option<Tracer>,
     pub(crate) connections: AtomicUsize,
     /// What clients over TLS are told about insisting on it (RFC 6797).
     pub(crate) hsts: Option<HeaderValue>,
@@ -86,6 +90,7 @@ pub(crate) struct Worker {
     pub(crate) connections: Connections,
     pub(crate) pool: Pool,
     pub(crate) usage: UsageLog,
+    pub(crate) access_log: Option<AccessLog>,
     pub(crate) random: RefCell<RandomPool>,
     pub(crate) date: RefCell<DateField>,
     /// Connections, and streams of connections, that are being served.
@@ -114,12 +119,13 @@ impl Epoch {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, usage: UsageLog) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, usage: UsageLog, access_log: Option<AccessLog>) -> Self {
         let settings = &shared.settings;
         Self {
             connections: Connections::default(),
             pool: Pool::new(settings.max_idle_upstream, settings.upstream_idle_timeout),
             usage,
+            access_log,
             random: RefCell::new(RandomPool::new()),
             date: RefCell::default(),
             tasks: TaskTracker::new(),
@@ -182,6 +188,9 @@ async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>) -> io::Result<()> {
     writing.abort();
     ticking.abort();
     worker.usage.finish();
+    if let Some(log) = &worker.access_log {
+        log.finish();
+    }
     Ok(())
 }
 
@@ -257,6 +266,9 @@ async fn tick(worker: Rc<Worker>) {
         worker.coarse_now.set(now);
         worker.connections.sweep_deadlines(now);
         worker.usage.retry(now);
+        if let Some(log) = &worker.access_log {
+            log.flush();
+        }
         count = count.wrapping_add(1);
         if count.is_multiple_of(SWEEP_TICKS) {
             worker.connections.sweep_idle(now, header_timeout, idle_timeout);

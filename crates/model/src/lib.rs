@@ -4,6 +4,7 @@
 //! No I/O lives here. Time, randomness and identifiers come in from outside, so that each rule can be tested
 //! without waiting. Values are parsed at the edge; a value of one of these types is already well-formed.
 
+mod access;
 mod address;
 mod api;
 mod application;
@@ -29,6 +30,7 @@ mod text;
 mod usage;
 mod user;
 
+pub use access::AccessField;
 pub use address::{AddressPolicy, Network, NetworkParseError};
 pub use api::{
     Api, ApiVersion, Classification, Decision, Owner, Sensitivity, SpecificationFormat, Visibility,

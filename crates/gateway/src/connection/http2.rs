@@ -126,6 +126,7 @@ fn accept(
     respond: SendResponse<Bytes>,
 ) {
     let open = Connections::open(worker, Rc::clone(&connection.peer));
+    open.state.set_stream();
     let (worker, connection) = (Rc::clone(worker), Rc::clone(connection));
     connection.begin_stream();
     let tasks = worker.tasks.clone();

@@ -52,6 +52,8 @@ pub(crate) struct ConnectionState {
     broken: Cell<bool>,
     /// Whether streams come over it.
     is_multiplexed: Cell<bool>,
+    /// Whether it is a stream over HTTP/2.
+    is_stream: Cell<bool>,
 }
 
 /// The connections of one worker.
@@ -107,6 +109,7 @@ impl Connections {
             ticket: Cell::new(0),
             broken: Cell::new(false),
             is_multiplexed: Cell::new(false),
+            is_stream: Cell::new(false),
         });
         if let Some(place) = slots.get_mut(slot) {
             *place = Some(Rc::clone(&state));
@@ -205,6 +208,16 @@ impl ConnectionState {
         if let Some(ticket) = ticket {
             self.ticket.set(self.ticket.get().max(ticket));
         }
+    }
+
+    /// It is a stream over HTTP/2.
+    pub(super) fn set_stream(&self) {
+        self.is_stream.set(true);
+    }
+
+    /// The version of HTTP that its client speaks.
+    pub(crate) fn http_version(&self) -> &'static str {
+        if self.is_stream.get() { "2" } else { "1.1" }
     }
 
     /// A stream begins on the connection.

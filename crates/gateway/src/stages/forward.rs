@@ -25,6 +25,7 @@ use crate::{
     body::{BodyTrouble, BodyWatch, ClientBody, RequestBody},
     connection::{Incomplete, RequestHead as ClientHead},
     metrics::{Shed, UpstreamFault},
+    random::hex,
     rejection::Rejection,
     table::Deployment,
     worker::Worker,
@@ -51,6 +52,8 @@ pub(crate) struct Outgoing {
     key: Option<u64>,
     /// The protocol that the client asks to switch to.
     pub(crate) upgrade: Option<HeaderValue>,
+    /// Where in the fields a traced call names the span of the attempt.
+    span_at: Option<usize>,
 }
 
 /// An answer whose body is still to come.
@@ -109,13 +112,38 @@ impl Outgoing {
         let original = unchanged.then(|| asked.clone());
         let query = asked.query().map(Into::into);
         let method = head.method.clone();
-        Self { method, path, original, query, fields, body, key: None, upgrade: None }
+        Self {
+            method,
+            path,
+            original,
+            query,
+            fields,
+            body,
+            key: None,
+            upgrade: None,
+            span_at: None,
+        }
     }
 
     /// With what it has in common with other calls.
     pub(crate) fn with_key(mut self, key: Option<u64>) -> Self {
         self.key = key;
         self
+    }
+
+    /// With the place in the fields where the span of each attempt is named.
+    pub(crate) const fn with_span_at(mut self, span_at: Option<usize>) -> Self {
+        self.span_at = span_at;
+        self
+    }
+
+    /// Tells the target which span its own are part of.
+    fn name_span(&mut self, span: [u8; 8]) {
+        let digits: [u8; 16] = hex(&span);
+        let place = self.span_at.and_then(|at| self.fields.get_mut(at..at + digits.len()));
+        if let Some(place) = place {
+            place.copy_from_slice(&digits);
+        }
     }
 
     /// Begins to send it to a target. The body is handed over.
@@ -246,7 +274,13 @@ impl Journey<'_> {
             let Ok(target) = chosen else { return Err(self.fail(UpstreamFault::NoneHealthy)) };
             // What is taken from the client while it is sent cannot be sent again.
             let streamed = matches!(self.outgoing.body, RequestBody::Streamed { .. });
-            let failure = match self.attempt(target, &mut now).await? {
+            if let Some(span) = self.recorder.begin_attempt(target, now) {
+                self.outgoing.name_span(span);
+            }
+            let attempted = self.attempt(target, &mut now).await?;
+            let how = attempted.as_ref().map(|answered| answered.head.status);
+            self.recorder.end_attempt(now, how.map_err(|failure| failure.label()));
+            let failure = match attempted {
                 Ok(answered) => match self.judge(target, answered, streamed, now) {
                     Ok(answered) => return Ok(answered),
                     Err(failure) => failure,
@@ -444,6 +478,24 @@ impl Journey<'_> {
                     },
                 ),
             },
+        }
+    }
+}
+
+impl Failure {
+    /// What it is called in traces.
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Unconnected(ConnectError::TooMany) => "too_many_connections",
+            Self::Unconnected(error) => match error.fault() {
+                Some(fault) => fault.label(),
+                None => "connect",
+            },
+            Self::Stale => "stale",
+            Self::TurnedAway => "turned_away",
+            Self::Broken => UpstreamFault::Broken.label(),
+            Self::Timeout => UpstreamFault::Timeout.label(),
+            Self::GatewayError => UpstreamFault::Status.label(),
         }
     }
 }

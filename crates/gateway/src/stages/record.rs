@@ -1,18 +1,23 @@
 //! Stage 7: what is written down of a call, exactly once, however it ends.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 use model::{Fault, SubscriptionId, UsageRecord};
 
 use super::{identify::Caller, limit::Permit};
 use crate::{
-    balance::{Outcome, Place, UpstreamConnection},
+    access_log::{Line, millis},
+    balance::{Outcome, Place, Target, UpstreamConnection},
     body::BodyWatch,
     connection::ConnectionState,
-    metrics::UpstreamFault,
+    fields::Fields,
+    headers,
+    metrics::{UpstreamFault, method_name},
+    random::write_traceparent,
     table::Deployment,
+    trace::{AttributeValue, CallTrace, Span, SpanKind, Times, TraceContext},
     worker::Worker,
 };
 
@@ -37,7 +42,16 @@ pub(crate) struct Recorder {
     pub(crate) permits: Vec<Permit>,
     /// The call's place among those of its pool.
     pub(crate) place: Option<Place>,
+    trace: Option<CallTrace>,
+    /// What the access log says beside.
+    noted: Option<Noted>,
     ended: bool,
+}
+
+/// What only the access log is told.
+struct Noted {
+    request_id: HeaderValue,
+    client: IpAddr,
 }
 
 impl Recorder {
@@ -66,8 +80,70 @@ impl Recorder {
             request_body: None,
             permits: Vec::new(),
             place: None,
+            trace: None,
+            noted: None,
             ended: false,
         }
+    }
+
+    /// With what the access log and traces say of it.
+    pub(crate) fn with(
+        mut self,
+        trace: Option<CallTrace>,
+        fields: &Fields,
+        request_id: &HeaderValue,
+    ) -> Self {
+        self.trace = trace;
+        if self.worker.access_log.is_some() {
+            let trusted = &self.worker.shared.settings.trusted_proxies;
+            let client = headers::client_address(fields, self.connection.peer.address, trusted);
+            self.noted = Some(Noted { request_id: request_id.clone(), client });
+        }
+        self
+    }
+
+    /// Whether the call's spans are exported.
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.trace.as_ref().is_some_and(|trace| trace.sampled.is_some())
+    }
+
+    /// The `traceparent` for targets, unless that of the client is passed on.
+    pub(crate) fn traceparent(&self) -> Option<[u8; 55]> {
+        let CallTrace { context, sampled } = self.trace.as_ref()?;
+        match sampled {
+            Some(sampled) => Some(write_traceparent(&context.trace, &sampled.span, true)),
+            None if context.parent.is_some() => None,
+            None => {
+                let span = self.worker.random.borrow_mut().span_id();
+                Some(write_traceparent(&context.trace, &span, false))
+            }
+        }
+    }
+
+    /// An attempt at a target begins; says under which span, if it is traced.
+    pub(crate) fn begin_attempt(&mut self, target: &Arc<Target>, now: u64) -> Option<[u8; 8]> {
+        let sampled = self.trace.as_mut()?.sampled.as_mut()?;
+        Some(sampled.begin_attempt(target, &mut self.worker.random.borrow_mut(), now))
+    }
+
+    /// The attempt has ended.
+    pub(crate) fn end_attempt(&mut self, now: u64, how: Result<StatusCode, &'static str>) {
+        if let Some(sampled) = self.trace.as_mut().and_then(|trace| trace.sampled.as_mut()) {
+            sampled.end_attempt(now, how);
+        }
+    }
+
+    /// How long the call took so far (`Server-Timing`), in the gateway and waiting for targets.
+    pub(crate) fn server_timing(&self) -> Option<HeaderValue> {
+        let took = self.worker.now().saturating_sub(self.arrived);
+        let upstream = millis(self.upstream_nanos);
+        let gateway = millis(took.saturating_sub(self.upstream_nanos));
+        let text = if self.upstream_nanos > 0 {
+            format!("gateway;dur={gateway}, upstream;dur={upstream}")
+        } else {
+            format!("gateway;dur={gateway}")
+        };
+        HeaderValue::from_str(&text).ok()
     }
 
     /// The deployment is known.
@@ -155,13 +231,102 @@ impl Recorder {
                 let status = self.status.unwrap_or(StatusCode::BAD_REQUEST);
                 let took = Duration::from_nanos(took);
                 deployment.metrics.count(self.operation, &self.method, status, took);
+                if self.upstream_nanos > 0 {
+                    let waited = Duration::from_nanos(self.upstream_nanos);
+                    deployment.metrics.count_upstream(waited);
+                }
             }
             None => {
                 metrics.unrouted.inc();
             }
         }
+        if self.trace.is_some() {
+            self.tell(took, now, fault);
+        }
         let ticket = self.usage(took, fault).map(|record| self.worker.usage.record(&record));
         self.connection.end_call(&self.worker.connections, now, ticket);
+    }
+
+    /// Tells operators of the call: in the access log, and as spans.
+    fn tell(&mut self, took: u64, now: u64, fault: Fault) {
+        let Some(CallTrace { context, sampled }) = self.trace.take() else { return };
+        let shared = &self.worker.shared;
+        if let Some(tracer) = &shared.tracer
+            && let Some(sampled) = sampled
+        {
+            let at_nanos = u64::try_from(self.at.as_nanosecond()).unwrap_or(0);
+            let times = Times { at_nanos, arrived: self.arrived, ended: now };
+            let method = method_name(&self.method);
+            sampled.attempts(context.trace, method, &times).for_each(|span| tracer.export(span));
+            tracer.export(self.span(&context, sampled.span, &times, fault));
+        }
+        if let (Some(log), Some(noted)) = (&self.worker.access_log, &self.noted) {
+            let deployment = self.deployment.as_deref();
+            let names = deployment.map(|deployment| deployment.metrics.names());
+            log.write(&Line {
+                time: self.at,
+                request_id: noted.request_id.to_str().unwrap_or_default(),
+                trace: context.trace,
+                client: noted.client,
+                protocol: if self.connection.http_version() == "2" { "HTTP/2" } else { "HTTP/1.1" },
+                method: method_name(&self.method),
+                route: deployment.and_then(|found| found.metrics.template(self.operation)),
+                tenant: names.map(|[tenant, _, _]| tenant),
+                api: names.map(|[_, api, _]| api),
+                version: names.map(|[_, _, version]| version),
+                deployment: deployment.map(|deployment| deployment.id),
+                application: self.caller.map(|caller| caller.application),
+                credential: self.caller.map(|caller| caller.credential),
+                status: self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16()),
+                fault,
+                duration_nanos: took,
+                upstream_nanos: self.upstream_nanos,
+                request_bytes: self.request_body.as_ref().map_or(0, |watch| watch.bytes.get()),
+                response_bytes: self.response_bytes,
+            });
+        }
+    }
+
+    /// The span of the call itself.
+    fn span(&self, context: &TraceContext, id: [u8; 8], times: &Times, fault: Fault) -> Span {
+        let method = method_name(&self.method);
+        let deployment = self.deployment.as_deref();
+        let route = deployment.and_then(|found| found.metrics.template(self.operation));
+        let status = self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
+        let mut attributes = vec![
+            ("http.request.method", AttributeValue::text(method)),
+            ("http.response.status_code", AttributeValue::Number(status.into())),
+            ("network.protocol.version", AttributeValue::text(self.connection.http_version())),
+        ];
+        attributes.extend(route.map(|route| ("http.route", AttributeValue::text(route))));
+        if let Some(deployment) = deployment {
+            let [tenant, api, version] = deployment.metrics.names();
+            attributes.extend([
+                ("caduceus.tenant", AttributeValue::text(tenant)),
+                ("caduceus.api", AttributeValue::text(api)),
+                ("caduceus.version", AttributeValue::text(version)),
+                ("caduceus.deployment", AttributeValue::text(deployment.id)),
+            ]);
+        }
+        let subscription = self.subscription.map(AttributeValue::text);
+        attributes.extend(subscription.map(|id| ("caduceus.subscription", id)));
+        // What a client did wrong is no failure of the server that says so.
+        let is_error = status >= 500 || matches!(fault, Fault::Gateway | Fault::Upstream);
+        if is_error {
+            let kind = if status >= 500 { status.to_string() } else { "broken_off".to_owned() };
+            attributes.push(("error.type", AttributeValue::Text(kind)));
+        }
+        Span {
+            trace_id: context.trace,
+            span_id: id,
+            parent_id: context.parent,
+            kind: SpanKind::Server,
+            name: route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}")),
+            start_nanos: times.at_nanos,
+            end_nanos: times.clock(times.ended),
+            attributes,
+            is_error,
+        }
     }
 
     /// The usage record, when it is known who called what.

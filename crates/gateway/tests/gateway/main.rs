@@ -12,6 +12,7 @@ mod http2;
 mod http2_upstream;
 mod identity;
 mod limits;
+mod observe;
 mod resilience;
 mod restart;
 mod support;
