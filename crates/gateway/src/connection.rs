@@ -13,7 +13,7 @@ mod wire;
 use std::{
     future::{Future, poll_fn},
     net::SocketAddr,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::Poll,
     time::Duration,
@@ -33,7 +33,6 @@ use stream::ClientStream;
 
 /// How long a client that goes is listened to, so that it sees why.
 const LINGER: Duration = Duration::from_secs(1);
-const ALPN_HTTP2: &[u8] = b"h2";
 
 /// What clients of a listener are met with.
 #[derive(Clone)]
@@ -54,44 +53,60 @@ pub(crate) async fn serve(
     let is_secure = matches!(entrance, Entrance::Tls(_));
     let open = Connections::open(&worker, Peer::new(address, is_secure));
     let state = &open.state;
+    // Whoever is idle holds the memory of what it might do; so what is large stands in a box of its own.
     match entrance {
         Entrance::Plain if worker.shared.settings.accepts_h2c => {
-            let sniffed = ClientStream::sniff(stream, worker.shared.settings.header_timeout).await;
-            match sniffed {
-                Some((stream, true)) => {
-                    unless_aborted(state, http2::serve(&worker, stream, state)).await;
-                }
-                Some((stream, false)) => serve_http1(&worker, stream, state).await,
-                None => {}
-            }
+            Box::pin(serve_sniffed(&worker, stream, state)).await;
         }
         Entrance::Plain => serve_http1(&worker, ClientStream::Plain(stream), state).await,
         Entrance::Redirect(port) => {
-            let stream = ClientStream::Plain(stream);
-            let wire = Wire::new(stream, Rc::clone(&worker), Rc::clone(state));
-            unless_aborted(state, redirect::serve(&worker, &wire, port)).await;
+            let wire = Wire::new(ClientStream::Plain(stream), Rc::clone(&worker), Rc::clone(state));
+            let redirecting = redirect::serve(&worker, &wire, port);
+            Box::pin(unless_aborted(state, pin!(redirecting))).await;
             close(&worker, &wire, state).await;
         }
         Entrance::Tls(acceptor) => {
-            let patience = worker.shared.settings.header_timeout;
-            let Ok(Ok(stream)) = timeout(patience, acceptor.accept(stream)).await else {
-                worker.shared.metrics.tls_failures.inc();
+            let Some(stream) = Box::pin(accept_tls(&worker, &acceptor, stream)).await else {
                 return;
             };
-            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
-            let stream = ClientStream::Tls(Box::new(stream));
-            if is_http2 {
-                unless_aborted(state, http2::serve(&worker, stream, state)).await;
+            if stream.speaks_http2() {
+                Box::pin(unless_aborted(state, pin!(http2::serve(&worker, stream, state)))).await;
             } else {
-                serve_http1(&worker, stream, state).await;
+                Box::pin(serve_http1(&worker, stream, state)).await;
             }
         }
     }
 }
 
+/// Agrees with a client on TLS; none when that fails, or takes too long.
+async fn accept_tls(
+    worker: &Worker,
+    acceptor: &TlsAcceptor,
+    stream: TcpStream,
+) -> Option<ClientStream> {
+    let patience = worker.shared.settings.header_timeout;
+    let Ok(Ok(stream)) = timeout(patience, acceptor.accept(stream)).await else {
+        worker.shared.metrics.tls_failures.inc();
+        return None;
+    };
+    Some(ClientStream::Tls(Box::new(stream)))
+}
+
+/// Serves a client without TLS, which may speak HTTP/2 without having asked.
+async fn serve_sniffed(worker: &Rc<Worker>, stream: TcpStream, state: &Rc<ConnectionState>) {
+    let patience = worker.shared.settings.header_timeout;
+    match ClientStream::sniff(stream, patience).await {
+        Some((stream, true)) => {
+            unless_aborted(state, pin!(http2::serve(worker, stream, state))).await
+        }
+        Some((stream, false)) => serve_http1(worker, stream, state).await,
+        None => {}
+    }
+}
+
 async fn serve_http1(worker: &Rc<Worker>, stream: ClientStream, state: &Rc<ConnectionState>) {
     let wire = Wire::new(stream, Rc::clone(worker), Rc::clone(state));
-    unless_aborted(state, http1::serve(worker, &wire, state)).await;
+    unless_aborted(state, pin!(http1::serve(worker, &wire, state))).await;
     close(worker, &wire, state).await;
 }
 
@@ -99,12 +114,13 @@ async fn close(worker: &Worker, wire: &Wire, state: &ConnectionState) {
     if state.command() == Command::Abort && state.is_slow_head() {
         http1::refuse(worker, wire, &Rejection::HeadTimeout).await;
     }
-    wire.close().await;
+    Box::pin(wire.close()).await;
 }
 
 /// Carries on until the end, or until the connection is told to close at once.
-async fn unless_aborted(state: &ConnectionState, serving: impl Future<Output = ()>) {
-    let mut serving = pin!(serving);
+///
+/// It takes what it carries on by reference: moved in, it would be kept twice.
+async fn unless_aborted(state: &ConnectionState, mut serving: Pin<&mut impl Future<Output = ()>>) {
     poll_fn(|context| {
         state.remember(context.waker());
         match state.command() {

@@ -3,7 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     io::Write as _,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::Poll,
 };
@@ -55,7 +55,9 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: &Rc<Wire>, state: &Rc<Conne
         let (head, continuation) = match wire.next_head().await {
             Ok(Some(next)) => next,
             Ok(None) => return,
-            Err(offence) => return refuse(worker, wire, &Rejection::Framing(offence)).await,
+            Err(offence) => {
+                return Box::pin(refuse(worker, wire, &Rejection::Framing(offence))).await;
+            }
         };
         let body = if continuation.body == Framing::Length(0) {
             ClientBody::Empty
@@ -64,7 +66,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: &Rc<Wire>, state: &Rc<Conne
         };
         let to_head = head.method == Method::HEAD;
         let call = call::carry(Rc::clone(worker), Rc::clone(state), head, body);
-        let Some(answer) = unless_gone(wire, call).await else { return };
+        let Some(answer) = unless_gone(wire, pin!(call)).await else { return };
         if !send(worker, wire, state, answer, continuation, to_head, &mut output).await {
             return;
         }
@@ -75,8 +77,7 @@ pub(super) async fn serve(worker: &Rc<Worker>, wire: &Rc<Wire>, state: &Rc<Conne
 }
 
 /// Waits for the answer of a call, unless the client goes away before.
-async fn unless_gone<T>(wire: &Wire, call: impl Future<Output = T>) -> Option<T> {
-    let mut call = pin!(call);
+async fn unless_gone<T>(wire: &Wire, mut call: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     poll_fn(|context| match call.as_mut().poll(context) {
         Poll::Ready(answer) => Poll::Ready(Some(answer)),
         Poll::Pending => wire.poll_gone(context).map(|()| None),
@@ -126,7 +127,7 @@ async fn send(
     if let Some(tunnel) = tunnel {
         output.text.extend_from_slice(b"\r\n");
         if wire.write(output).await.is_ok() {
-            tunnel.run(wire).await;
+            Box::pin(tunnel.run(wire)).await;
         }
         return false;
     }

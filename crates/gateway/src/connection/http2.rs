@@ -3,6 +3,7 @@
 
 use std::{
     future::{Future as _, poll_fn},
+    pin::pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
@@ -132,7 +133,8 @@ fn accept(
     let tasks = worker.tasks.clone();
     tasks.spawn_local(async move {
         let state = Rc::clone(&open.state);
-        unless_aborted(&state, serve_stream(&worker, &state, request, respond)).await;
+        let serving = pin!(serve_stream(&worker, &state, request, respond));
+        unless_aborted(&state, serving).await;
         connection.end_stream(worker.coarse_now());
     });
 }
@@ -147,8 +149,7 @@ async fn serve_stream(
     let answer = match read(request, worker.shared.settings.max_headers) {
         Err(offence) => refuse(worker, offence),
         Ok((head, body)) => {
-            let mut call =
-                std::pin::pin!(call::carry(Rc::clone(worker), Rc::clone(state), head, body));
+            let mut call = pin!(call::carry(Rc::clone(worker), Rc::clone(state), head, body));
             let answer = poll_fn(|context| match call.as_mut().poll(context) {
                 Poll::Ready(answer) => Poll::Ready(Some(answer)),
                 // The client has lost interest, or the connection.

@@ -51,6 +51,14 @@ impl ClientStream {
         Some((Self::Sniffed(bytes.freeze(), stream), is_http2))
     }
 
+    /// Whether HTTP/2 was agreed on (RFC 7301).
+    pub(super) fn speaks_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) | Self::Sniffed(..) => false,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+
     /// Sees to it that the connection is reset when it is dropped.
     pub(super) fn reset_on_close(&self) {
         let socket = match self {
