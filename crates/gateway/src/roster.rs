@@ -24,6 +24,8 @@ const SHARDS: usize = 256;
 const ENDLESS: i64 = i64::MAX;
 
 /// Who may call.
+///
+/// Locks are taken in one order, whoever takes more than one: the head, a shard, the plans.
 pub(crate) struct Roster {
     credentials: Vec<RwLock<Shelf<CredentialRow>>>,
     agreements: Vec<RwLock<Shelf<AgreementRow>>>,
@@ -176,7 +178,7 @@ impl Roster {
 
     /// The number of a plan, which it keeps as long as the process lives.
     pub(crate) fn plan_number(&self, id: PlanId) -> PlanNumber {
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut plans = self.lock_plans();
         if let Some(number) = plans.numbers.get(&id) {
             return *number;
         }
@@ -253,15 +255,18 @@ impl Roster {
             take(entries)?;
         }
         for shelf in &self.agreements {
-            let shelf = read(shelf);
             let entries = {
-                let plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+                let shelf = read(shelf);
+                let plans = self.lock_plans();
                 shelf.rows().iter().map(|row| row.entry(&plans)).collect()
             };
-            drop(shelf);
             take(entries)?;
         }
         Ok(())
+    }
+
+    fn lock_plans(&self) -> MutexGuard<'_, Plans> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_head(&self) -> MutexGuard<'_, Head> {
@@ -297,7 +302,7 @@ impl Roster {
                     shelf.put(hash, row, &self.hasher)
                 };
                 head.agreements += usize::from(before.is_none());
-                let plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+                let plans = self.lock_plans();
                 before.map(|row| row.entry(&plans))
             }
         };
@@ -330,7 +335,7 @@ impl Roster {
                     shelf.remove(hash, &self.hasher, |row| row.id == entry.id)
                 };
                 head.agreements -= usize::from(before.is_some());
-                let plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+                let plans = self.lock_plans();
                 before.map(|row| row.entry(&plans))
             }
         };
@@ -349,11 +354,11 @@ impl Roster {
             head.credentials += shelf.rows().len();
             digest = shelf.rows().iter().fold(digest, |digest, row| digest.with(&row.entry()));
         }
-        let plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         for shelf in &self.agreements {
             let mut shelf = shelf.write().unwrap_or_else(PoisonError::into_inner);
             shelf.keep_marked(head.mark, &self.hasher);
             head.agreements += shelf.rows().len();
+            let plans = self.lock_plans();
             let rows = shelf.rows().iter();
             digest = rows.fold(digest, |digest, row| digest.with(&row.entry(&plans)));
         }

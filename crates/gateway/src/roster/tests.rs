@@ -126,3 +126,36 @@ fn beginning_anew_keeps_serving_and_forgets_at_the_end_what_was_not_named() {
     assert_eq!((roster.head().epoch, roster.head().number), (2, 4));
     assert_eq!(roster.head().digest, whole(&now));
 }
+
+#[test]
+fn it_is_handed_out_while_it_begins_anew() {
+    use std::{
+        sync::{Arc, mpsc},
+        thread,
+        time::Duration,
+    };
+
+    const ROUNDS: u64 = 2_000;
+    let entries: Vec<_> = (0..50).map(|number| agreement(number, number)).collect();
+    let roster = Arc::new(begun(&entries));
+    let (renewing, handing) = (Arc::clone(&roster), Arc::clone(&roster));
+    let (done, all_done) = mpsc::channel();
+    let handed = done.clone();
+    thread::spawn(move || {
+        for epoch in 2..ROUNDS {
+            let (digest, present) = (Some(whole(&entries)), entries.clone());
+            let anew = RosterPage { epoch, renews: true, present, digest, ..page(0, 10) };
+            assert_eq!(renewing.apply(&anew), Applied::Renewed);
+        }
+        done.send(()).unwrap();
+    });
+    thread::spawn(move || {
+        for _ in 2..ROUNDS {
+            handing.for_each_shard(|_| Ok::<_, ()>(())).unwrap();
+        }
+        handed.send(()).unwrap();
+    });
+    for _ in 0..2 {
+        all_done.recv_timeout(Duration::from_secs(60)).expect("neither waits for the other");
+    }
+}
