@@ -232,7 +232,7 @@ impl Call {
         let agreement = entitle::entitle(table, &deployment, &caller, self.at)?;
         self.recorder.subscription = Some(agreement.id);
         let agreement = &*self.agreement.insert(agreement);
-        self.recorder.permits = limit::limit(
+        self.recorder.at_once = limit::limit(
             shared,
             &deployment,
             agreement,

@@ -11,4 +11,4 @@ mod registry;
 pub(crate) use failures::Failures;
 pub(crate) use quota::{QuotaCounter, Quotas};
 pub(crate) use rate::Rate;
-pub(crate) use registry::{Cell, CounterKey, Counters};
+pub(crate) use registry::{CounterKey, Counters};

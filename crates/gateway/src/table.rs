@@ -140,7 +140,7 @@ pub(crate) enum PreparedAmount {
 
 impl PreparedLimit {
     /// The counter of `subject`; `owner` is the deployment or version that is called.
-    pub(crate) const fn key(&self, owner: u128, subject: u128) -> CounterKey {
+    pub(crate) fn key(&self, owner: u128, subject: u128) -> CounterKey {
         CounterKey::new(owner, self.number, subject)
     }
 }

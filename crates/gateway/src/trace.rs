@@ -4,7 +4,7 @@
 //! numbers that the marketplace knows, never a path, query, address or credential of the caller.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -81,7 +81,7 @@ pub(crate) struct Tracer {
     threshold: u64,
     is_parent_based: bool,
     forced: Rate,
-    forced_counter: AtomicU64,
+    forced_arrival: Mutex<u64>,
     /// Callers choose identifiers of traces; they shall not choose whether those are sampled.
     hasher: ahash::RandomState,
     spans: mpsc::Sender<Span>,
@@ -141,7 +141,7 @@ impl Tracer {
             threshold: u64::try_from(ratio.as_nanos()).unwrap_or(WHOLE),
             is_parent_based: settings.is_parent_based,
             forced: Rate::new(FORCED_PER_SECOND, 1, FORCED_PER_SECOND),
-            forced_counter: AtomicU64::new(0),
+            forced_arrival: Mutex::default(),
             hasher: ahash::RandomState::new(),
             spans: sender,
             lost: lost.clone(),
@@ -161,11 +161,15 @@ impl Tracer {
     }
 
     fn samples(&self, context: &TraceContext, now: u64) -> bool {
-        let is_honoured = self.is_parent_based
-            && context.is_requested
-            && self.forced.take(&self.forced_counter, now).is_ok();
+        let is_honoured = self.is_parent_based && context.is_requested && self.may_force(now);
         is_honoured
             || self.hasher.hash_one(u128::from_be_bytes(context.trace)) % WHOLE < self.threshold
+    }
+
+    /// Whether a client that asks for its call to be traced is heard.
+    fn may_force(&self, now: u64) -> bool {
+        let mut arrival = self.forced_arrival.lock().unwrap_or_else(PoisonError::into_inner);
+        self.forced.take(&mut arrival, now).is_ok()
     }
 
     /// Hands a span to the exporter, or drops it when that is behind.

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ const ADDRESSES_MAX: usize = 65_536;
 /// Counts wrong credentials per client address; for IPv6 per network of 64 bits, which is one household.
 pub(crate) struct Failures {
     rate: Rate,
-    arrivals: Mutex<HashMap<IpAddr, AtomicU64, ahash::RandomState>>,
+    arrivals: Mutex<HashMap<IpAddr, u64, ahash::RandomState>>,
 }
 
 impl Failures {
@@ -30,7 +30,7 @@ impl Failures {
         let address = household(address);
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         if arrivals.len() >= ADDRESSES_MAX && !arrivals.contains_key(&address) {
-            arrivals.retain(|_, arrival| *arrival.get_mut() > now);
+            arrivals.retain(|_, arrival| *arrival > now);
             if arrivals.len() >= ADDRESSES_MAX {
                 return Err(Duration::from_secs(60));
             }

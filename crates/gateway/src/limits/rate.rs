@@ -1,12 +1,9 @@
-//! Rates: the generic cell rate algorithm on one atomic number.
+//! Rates: the generic cell rate algorithm on one number.
 //!
-//! The counter holds the theoretical arrival time: the moment, in nanoseconds since the process began, at which
+//! The number is the theoretical arrival time: the moment, in nanoseconds since the process began, at which
 //! all allowance would be whole again.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 /// A rate, prepared for counting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,30 +32,20 @@ impl Rate {
     }
 
     /// Counts a call at `now`; fails with the time until one would be allowed.
-    pub(crate) fn take(&self, counter: &AtomicU64, now: u64) -> Result<RateStanding, Duration> {
-        let counted = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |arrival| {
-            let next = arrival.max(now).saturating_add(self.interval);
-            (next - now <= self.tolerance).then_some(next)
-        });
-        match counted {
-            Ok(arrival) => {
-                let ahead = arrival.max(now).saturating_add(self.interval) - now;
-                let remaining = (self.tolerance - ahead) / self.interval;
-                Ok(RateStanding { remaining, reset: Duration::from_nanos(ahead) })
-            }
-            Err(arrival) => {
-                let next = arrival.max(now).saturating_add(self.interval);
-                Err(Duration::from_nanos((next - now).saturating_sub(self.tolerance)))
-            }
+    pub(crate) fn take(&self, arrival: &mut u64, now: u64) -> Result<RateStanding, Duration> {
+        let next = (*arrival).max(now).saturating_add(self.interval);
+        let ahead = next - now;
+        if ahead > self.tolerance {
+            return Err(Duration::from_nanos(ahead - self.tolerance));
         }
+        *arrival = next;
+        let remaining = (self.tolerance - ahead) / self.interval;
+        Ok(RateStanding { remaining, reset: Duration::from_nanos(ahead) })
     }
 
     /// Takes back a call that was counted and then refused for another reason.
-    pub(crate) fn give_back(&self, counter: &AtomicU64) {
-        let interval = self.interval;
-        let _previous = counter.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |arrival| {
-            Some(arrival.saturating_sub(interval))
-        });
+    pub(crate) const fn give_back(&self, arrival: &mut u64) {
+        *arrival = arrival.saturating_sub(self.interval);
     }
 }
 
@@ -71,23 +58,24 @@ mod tests {
     #[test]
     fn a_burst_is_allowed_and_then_the_rate() {
         let rate = Rate::new(10, 10, 3);
-        let counter = AtomicU64::new(0);
+        let mut counter = 0;
         let now = 100 * SECOND;
-        let left: Vec<_> = (0..3).map(|_| rate.take(&counter, now).unwrap().remaining).collect();
+        let left: Vec<_> =
+            (0..3).map(|_| rate.take(&mut counter, now).unwrap().remaining).collect();
         assert_eq!(left, [2, 1, 0]);
-        assert_eq!(rate.take(&counter, now), Err(Duration::from_secs(1)));
-        assert_eq!(rate.take(&counter, now + SECOND / 2), Err(Duration::from_millis(500)));
-        assert!(rate.take(&counter, now + SECOND).is_ok());
-        assert!(rate.take(&counter, now + SECOND).is_err());
+        assert_eq!(rate.take(&mut counter, now), Err(Duration::from_secs(1)));
+        assert_eq!(rate.take(&mut counter, now + SECOND / 2), Err(Duration::from_millis(500)));
+        assert!(rate.take(&mut counter, now + SECOND).is_ok());
+        assert!(rate.take(&mut counter, now + SECOND).is_err());
     }
 
     #[test]
     fn what_is_given_back_can_be_taken_again() {
         let rate = Rate::new(1, 60, 1);
-        let counter = AtomicU64::new(0);
-        rate.take(&counter, SECOND).unwrap();
-        assert!(rate.take(&counter, SECOND).is_err());
-        rate.give_back(&counter);
-        assert_eq!(rate.take(&counter, SECOND).unwrap().remaining, 0);
+        let mut counter = 0;
+        rate.take(&mut counter, SECOND).unwrap();
+        assert!(rate.take(&mut counter, SECOND).is_err());
+        rate.give_back(&mut counter);
+        assert_eq!(rate.take(&mut counter, SECOND).unwrap().remaining, 0);
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! A call that is refused costs nothing: what was counted before the limit that refused it is given back.
 
-use std::sync::{Arc, atomic::Ordering};
-
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
@@ -13,7 +11,7 @@ use super::identify::Caller;
 use crate::{
     fields::{AnswerFields, Name},
     headers::Digits,
-    limits::{Cell, Rate},
+    limits::{CounterKey, Counters},
     rejection::{Rejection, seconds_up},
     table::{Agreement, Deployment, PreparedAmount, PreparedLimit},
     worker::Shared,
@@ -24,9 +22,6 @@ const STANDING: HeaderName = HeaderName::from_static("ratelimit");
 const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-
-/// A call in flight that is counted against a limit of calls at once, until dropped.
-pub(crate) struct Permit(Arc<Cell>);
 
 /// Where the caller stands, for the headers of the answer.
 #[derive(Debug, Default)]
@@ -43,14 +38,9 @@ struct Count {
     reset: u64,
 }
 
-/// What has been counted so far.
-#[derive(Default)]
-struct Counted {
-    rates: Vec<(Rate, Arc<Cell>)>,
-    permits: Vec<Permit>,
-}
-
 /// Counts a call against all limits; the standing says where the caller is, also after a refusal.
+///
+/// What is given are the counts of calls at once, to be left when the call ends.
 pub(crate) fn limit(
     shared: &Shared,
     deployment: &Deployment,
@@ -59,21 +49,32 @@ pub(crate) fn limit(
     now: u64,
     at: Timestamp,
     standing: &mut Standing,
-) -> Result<Vec<Permit>, Rejection> {
-    let mut counted = Counted::default();
-    let of_deployment = deployment.limits.entries.iter().map(|limit| (deployment.id.bits(), limit));
-    let of_plan = agreement.limits.entries.iter().map(|limit| (deployment.version.bits(), limit));
-    let outcome = of_deployment.chain(of_plan).map(|(owner, limit)| {
-        let subject = match limit.per {
-            LimitScope::Tenant => caller.tenant.bits(),
-            LimitScope::Application => caller.application.bits(),
-            LimitScope::Credential => caller.credential.bits(),
-            LimitScope::Route => deployment.id.bits(),
-        };
-        let cell = shared.counters.cell(limit.key(owner, subject), now);
-        counted.count(limit, cell, now, standing)
+) -> Result<Vec<CounterKey>, Rejection> {
+    let counters = &shared.counters;
+    let limits = || {
+        let of_deployment = deployment.limits.entries.iter();
+        let of_deployment = of_deployment.map(|limit| (deployment.id.bits(), limit));
+        let of_plan = agreement.limits.entries.iter();
+        let of_plan = of_plan.map(|limit| (deployment.version.bits(), limit));
+        of_deployment.chain(of_plan).map(|(owner, limit)| {
+            let subject = match limit.per {
+                LimitScope::Tenant => caller.tenant.bits(),
+                LimitScope::Application => caller.application.bits(),
+                LimitScope::Credential => caller.credential.bits(),
+                LimitScope::Route => deployment.id.bits(),
+            };
+            (limit.key(owner, subject), limit)
+        })
+    };
+    let (mut counted, mut at_once) = (0, Vec::new());
+    let outcome = limits().try_for_each(|(key, limit)| {
+        count(counters, key, limit, now, standing)?;
+        counted += 1;
+        if matches!(limit.amount, PreparedAmount::Concurrent(_)) {
+            at_once.push(key);
+        }
+        Ok(())
     });
-    let outcome: Result<(), Rejection> = outcome.collect();
     let outcome = outcome.and_then(|()| match &agreement.quota {
         None => Ok(()),
         Some((quota, counter)) => match counter.take(*quota, at) {
@@ -93,63 +94,49 @@ pub(crate) fn limit(
         },
     });
     match outcome {
-        Ok(()) => Ok(counted.permits),
+        Ok(()) => Ok(at_once),
         Err(rejection) => {
-            counted.rates.iter().for_each(|(rate, cell)| rate.give_back(&cell.arrival));
+            for (key, limit) in limits().take(counted) {
+                match &limit.amount {
+                    PreparedAmount::Rate(rate) => counters.give_back(key, rate, now),
+                    PreparedAmount::Concurrent(_) => counters.leave(key, now),
+                }
+            }
             Err(rejection)
         }
     }
 }
 
-impl Counted {
-    fn count(
-        &mut self,
-        limit: &PreparedLimit,
-        cell: Arc<Cell>,
-        now: u64,
-        standing: &mut Standing,
-    ) -> Result<(), Rejection> {
-        match limit.amount {
-            PreparedAmount::Rate(rate) => match rate.take(&cell.arrival, now) {
-                Ok(left) => {
-                    let reset = seconds_up(left.reset);
-                    let limit_of = u64::from(rate.requests);
-                    let count = Count { limit: limit_of, remaining: left.remaining, reset };
-                    standing.add(&limit.name, count);
-                    self.rates.push((rate, cell));
-                    Ok(())
-                }
-                Err(retry_after) => {
-                    let reset = seconds_up(retry_after).max(1);
-                    let count = Count { limit: u64::from(rate.requests), remaining: 0, reset };
-                    standing.replace(&limit.name, count);
-                    Err(Rejection::RateLimited { limit: limit.name.clone(), retry_after })
-                }
-            },
-            PreparedAmount::Concurrent(most) => match Permit::take(cell, most) {
-                Some(permit) => {
-                    self.permits.push(permit);
-                    Ok(())
-                }
-                None => Err(Rejection::TooManyConcurrent { limit: limit.name.clone() }),
-            },
+/// Counts a call against one limit.
+fn count(
+    counters: &Counters,
+    key: CounterKey,
+    limit: &PreparedLimit,
+    now: u64,
+    standing: &mut Standing,
+) -> Result<(), Rejection> {
+    match &limit.amount {
+        PreparedAmount::Rate(rate) => match counters.take(key, rate, now) {
+            Ok(left) => {
+                let reset = seconds_up(left.reset);
+                let count = Count { limit: rate.requests.into(), remaining: left.remaining, reset };
+                standing.add(&limit.name, count);
+                Ok(())
+            }
+            Err(retry_after) => {
+                let reset = seconds_up(retry_after).max(1);
+                let count = Count { limit: rate.requests.into(), remaining: 0, reset };
+                standing.replace(&limit.name, count);
+                Err(Rejection::RateLimited { limit: limit.name.clone(), retry_after })
+            }
+        },
+        PreparedAmount::Concurrent(most) => {
+            if counters.enter(key, *most, now) {
+                Ok(())
+            } else {
+                Err(Rejection::TooManyConcurrent { limit: limit.name.clone() })
+            }
         }
-    }
-}
-
-impl Permit {
-    fn take(cell: Arc<Cell>, most: u32) -> Option<Self> {
-        let taken = cell.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |calls| {
-            (calls < most).then_some(calls + 1)
-        });
-        // Made only when it was taken: one that is dropped gives a place back.
-        taken.is_ok().then(|| Self(cell))
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 use model::{Fault, SubscriptionId, UsageRecord};
 
-use super::{identify::Caller, limit::Permit};
+use super::identify::Caller;
 use crate::{
     access_log::{Line, millis},
     balance::{Outcome, Place, Target, UpstreamConnection},
@@ -14,6 +14,7 @@ use crate::{
     connection::ConnectionState,
     fields::Fields,
     headers,
+    limits::CounterKey,
     metrics::{UpstreamFault, method_name},
     random::write_traceparent,
     table::Deployment,
@@ -39,7 +40,8 @@ pub(crate) struct Recorder {
     pub(crate) subscription: Option<SubscriptionId>,
     pub(crate) operation: Option<u16>,
     pub(crate) request_body: Option<Rc<BodyWatch>>,
-    pub(crate) permits: Vec<Permit>,
+    /// The counts of calls at once in which it is counted.
+    pub(crate) at_once: Vec<CounterKey>,
     /// The call's place among those of its pool.
     pub(crate) place: Option<Place>,
     trace: Option<CallTrace>,
@@ -78,7 +80,7 @@ impl Recorder {
             subscription: None,
             operation: None,
             request_body: None,
-            permits: Vec::new(),
+            at_once: Vec::new(),
             place: None,
             trace: None,
             noted: None,
@@ -218,8 +220,10 @@ impl Recorder {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        self.permits.clear();
         let now = self.worker.now();
+        for key in self.at_once.drain(..) {
+            self.worker.shared.counters.leave(key, now);
+        }
         let took = now.saturating_sub(self.arrived);
         if let (Some(deployment), Some(place)) = (&self.deployment, self.place.take()) {
             deployment.upstream.leave(&place, now);
