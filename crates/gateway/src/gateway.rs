@@ -134,7 +134,7 @@ impl Gateway {
         clock: Clock,
     ) -> Result<Self, StartError> {
         let epoch = Epoch::new(Instant::now());
-        let metrics = Arc::new(Metrics::new(settings.max_route_series));
+        let metrics = Arc::new(Metrics::new(settings.workers.max(1), settings.max_route_series));
         let traced = settings.tracing.as_ref().map(|tracing| {
             let (exported, lost) = (metrics.spans_exported.clone(), metrics.spans_lost.clone());
             Tracer::new(tracing, exported, lost)
@@ -430,7 +430,9 @@ fn start_workers(
         let worker = thread::Builder::new()
             .name(format!("gateway-{number}"))
             .spawn(move || {
-                if let Err(error) = worker::run(Worker::new(shared, usage, access_log), listeners) {
+                if let Err(error) =
+                    worker::run(Worker::new(number, shared, usage, access_log), listeners)
+                {
                     tracing::error!(
                         error = &error as &dyn std::error::Error,
                         worker.number = number,

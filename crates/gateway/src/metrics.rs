@@ -6,6 +6,7 @@
 
 mod families;
 mod series;
+mod tally;
 
 use std::{
     fmt,
@@ -17,7 +18,7 @@ use http::{Method, StatusCode};
 use model::{DeploymentEntry, DeploymentId, Fault};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Registry, Unit},
 };
 
@@ -25,7 +26,8 @@ use crate::tls::CertificateStatus;
 pub(crate) use series::method_name;
 
 use families::DeploymentLabels;
-use series::{AllSeries, OTHER, PASSED, REFUSED, RouteSeries};
+use series::{AllSeries, OTHER, PASSED, REFUSED, RouteCalls};
+use tally::DeploymentTally;
 
 /// Everything that is counted.
 pub(crate) struct Metrics {
@@ -73,8 +75,7 @@ pub(crate) struct DeploymentMetrics {
     series: Arc<AllSeries>,
     /// For each operation, and last for calls that match none.
     routes: Vec<Route>,
-    upstream_durations: Histogram,
-    pub(crate) in_flight: Gauge,
+    calls: DeploymentTally,
     /// Targets spared because calls to them failed.
     pub(crate) ejections: Counter,
     pub(crate) retries: Counter,
@@ -84,10 +85,10 @@ pub(crate) struct DeploymentMetrics {
     pub(crate) breaker_open: Gauge,
 }
 
-/// A path template, and its series once there was a call.
+/// A path template, and its calls once there was one.
 struct Route {
     template: Arc<str>,
-    series: OnceLock<Arc<RouteSeries>>,
+    calls: OnceLock<RouteCalls>,
 }
 
 /// What went wrong with an upstream.
@@ -118,11 +119,11 @@ struct CertificateLabels {
 }
 
 impl Metrics {
-    /// Nothing counted yet. At most `most_routes` routes have series of their own.
-    pub(crate) fn new(most_routes: usize) -> Self {
+    /// Nothing counted yet by so many workers. At most `most_routes` routes have series of their own.
+    pub(crate) fn new(workers: usize, most_routes: usize) -> Self {
         let metrics = Self {
             registry: Mutex::default(),
-            series: Arc::new(AllSeries::new(most_routes)),
+            series: Arc::new(AllSeries::new(workers, most_routes)),
             certificates: Family::default(),
             unrouted: Counter::default(),
             malformed: Counter::default(),
@@ -149,6 +150,7 @@ impl Metrics {
 
     fn register(&self) {
         let mut registry = Registry::with_prefix("caduceus_gateway");
+        registry.register_collector(Box::new(Arc::clone(&self.series)));
         self.series.families.register(&mut registry);
         registry.register(
             "crowded_routes",
@@ -255,15 +257,14 @@ impl Metrics {
             version: entry.version_number.as_str().into(),
         };
         let templates = entry.operations.iter().map(|operation| operation.template.as_str());
-        let route = |template: &str| Route { template: template.into(), series: OnceLock::new() };
-        self.series.enter(&labels);
+        let route = |template: &str| Route { template: template.into(), calls: OnceLock::new() };
+        let calls = self.series.enter(&labels);
         let families = &self.series.families;
         Arc::new(DeploymentMetrics {
             id: entry.id,
             series: Arc::clone(&self.series),
             routes: templates.chain([OTHER]).map(route).collect(),
-            upstream_durations: families.upstream_durations.get_or_create_owned(&labels),
-            in_flight: families.in_flight.get_or_create_owned(&labels),
+            calls,
             ejections: families.ejections.get_or_create_owned(&labels),
             retries: families.retries.get_or_create_owned(&labels),
             budget_exhausted: families.budget_exhausted.get_or_create_owned(&labels),
@@ -322,29 +323,40 @@ impl Metrics {
 }
 
 impl DeploymentMetrics {
+    /// A call begins to be carried by a worker.
+    pub(crate) fn begin(&self, worker: usize) {
+        self.calls.change_in_flight(worker, 1);
+    }
+
+    /// A call has ended that a worker carried.
+    pub(crate) fn end(&self, worker: usize) {
+        self.calls.change_in_flight(worker, -1);
+    }
+
     /// Counts an answered call.
     pub(crate) fn count(
         &self,
+        worker: usize,
         operation: Option<u16>,
         method: &Method,
         status: StatusCode,
         took: Duration,
     ) {
-        let Some(route) = self.route(operation) else { return };
-        route.durations.observe(took.as_secs_f64());
-        route.count(&self.series.families, method, status);
+        if let Some(route) = self.route(operation) {
+            route.count(worker, method, status, took.as_secs_f64());
+        }
     }
 
     /// Counts how long a call waited for targets.
-    pub(crate) fn count_upstream(&self, waited: Duration) {
-        self.upstream_durations.observe(waited.as_secs_f64());
+    pub(crate) fn count_upstream(&self, worker: usize, waited: Duration) {
+        self.calls.observe_upstream(worker, waited.as_secs_f64());
     }
 
     /// Counts a call that did not fit its operation.
     pub(crate) fn count_misfit(&self, operation: Option<u16>, refused: bool) {
-        let Some(route) = self.route(operation) else { return };
+        let Some(RouteCalls { route, .. }) = self.route(operation) else { return };
         let action = if refused { REFUSED } else { PASSED };
-        self.series.families.misfits.get_or_create(&route.labels.misfit(action)).inc();
+        self.series.families.misfits.get_or_create(&self.labels.misfit(route, action)).inc();
     }
 
     /// Counts a failed attempt to reach a target.
@@ -380,10 +392,10 @@ impl DeploymentMetrics {
         Some(&*route.template).filter(|template| *template != OTHER)
     }
 
-    fn route(&self, operation: Option<u16>) -> Option<&RouteSeries> {
+    fn route(&self, operation: Option<u16>) -> Option<&RouteCalls> {
         let matched = operation.and_then(|index| self.routes.get(usize::from(index)));
-        let Route { template, series } = matched.or(self.routes.last())?;
-        Some(series.get_or_init(|| self.series.route(&self.labels, template)))
+        let Route { template, calls } = matched.or(self.routes.last())?;
+        Some(calls.get_or_init(|| self.series.route(&self.labels, template)))
     }
 }
 

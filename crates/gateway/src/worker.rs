@@ -86,6 +86,8 @@ type TableCache = Cache<Arc<ArcSwapOption<Table>>, Option<Arc<Table>>>;
 
 /// What one worker has for itself.
 pub(crate) struct Worker {
+    /// Tells workers apart, from 0.
+    pub(crate) number: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) connections: Connections,
     pub(crate) pool: Pool,
@@ -119,9 +121,15 @@ impl Epoch {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, usage: UsageLog, access_log: Option<AccessLog>) -> Self {
+    pub(crate) fn new(
+        number: usize,
+        shared: Arc<Shared>,
+        usage: UsageLog,
+        access_log: Option<AccessLog>,
+    ) -> Self {
         let settings = &shared.settings;
         Self {
+            number,
             connections: Connections::default(),
             pool: Pool::new(settings.max_idle_upstream, settings.upstream_idle_timeout),
             usage,

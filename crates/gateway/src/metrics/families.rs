@@ -4,20 +4,13 @@ use std::sync::Arc;
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::{Registry, Unit},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
 };
 
-/// From half a millisecond to half a minute, in seconds.
-const DURATION_BUCKETS: [f64; 15] =
-    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-
-/// Everything that is counted by deployment.
+/// What is counted by deployment beside its calls.
+#[derive(Debug, Default)]
 pub(super) struct Families {
-    pub(super) requests: Family<CallLabels, Counter>,
-    pub(super) durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
-    pub(super) upstream_durations: Family<DeploymentLabels, Histogram, fn() -> Histogram>,
-    pub(super) in_flight: Family<DeploymentLabels, Gauge>,
     pub(super) upstream_failures: Family<FailureLabels, Counter>,
     pub(super) target_healthy: Family<TargetLabels, Gauge>,
     pub(super) misfits: Family<MisfitLabels, Counter>,
@@ -88,39 +81,7 @@ pub(super) struct MisfitLabels {
 }
 
 impl Families {
-    pub(super) fn new() -> Self {
-        let histogram = || Histogram::new(DURATION_BUCKETS);
-        Self {
-            requests: Family::default(),
-            durations: Family::new_with_constructor(histogram),
-            upstream_durations: Family::new_with_constructor(histogram),
-            in_flight: Family::default(),
-            upstream_failures: Family::default(),
-            target_healthy: Family::default(),
-            misfits: Family::default(),
-            ejections: Family::default(),
-            retries: Family::default(),
-            budget_exhausted: Family::default(),
-            breaker_open: Family::default(),
-            shed: Family::default(),
-        }
-    }
-
     pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register("requests", "Calls answered", self.requests.clone());
-        registry.register_with_unit(
-            "request_duration",
-            "Time from the head of a request to the end of its answer",
-            Unit::Seconds,
-            self.durations.clone(),
-        );
-        registry.register_with_unit(
-            "upstream_duration",
-            "Time that a call waited for targets to begin their answers",
-            Unit::Seconds,
-            self.upstream_durations.clone(),
-        );
-        registry.register("requests_in_flight", "Calls being carried", self.in_flight.clone());
         registry.register(
             "upstream_failures",
             "Attempts to reach a target that failed",
@@ -170,6 +131,11 @@ impl DeploymentLabels {
         RouteLabels { tenant, api, version, route: Arc::clone(route) }
     }
 
+    pub(super) fn misfit(&self, route: &Arc<str>, action: &'static str) -> MisfitLabels {
+        let RouteLabels { tenant, api, version, route } = self.route(route);
+        MisfitLabels { tenant, api, version, route, action }
+    }
+
     pub(super) fn failure(&self, fault: &'static str) -> FailureLabels {
         let Self { tenant, api, version } = self.clone();
         FailureLabels { tenant, api, version, fault }
@@ -190,10 +156,5 @@ impl RouteLabels {
     pub(super) fn call(&self, method: &'static str, status_class: &'static str) -> CallLabels {
         let Self { tenant, api, version, route } = self.clone();
         CallLabels { tenant, api, version, route, method, status_class }
-    }
-
-    pub(super) fn misfit(&self, action: &'static str) -> MisfitLabels {
-        let Self { tenant, api, version, route } = self.clone();
-        MisfitLabels { tenant, api, version, route, action }
     }
 }

@@ -8,17 +8,23 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use http::{Method, StatusCode};
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet},
+    metrics::{MetricType, counter::Counter, gauge::Gauge},
+    registry::Unit,
+};
 
 use super::{
     Shed, UpstreamFault,
-    families::{DeploymentLabels, Families, RouteLabels},
+    families::{DeploymentLabels, Families},
+    tally::{DeploymentTally, Histogram, RouteTally},
 };
 
 /// The route of calls that match no operation, or one for which there is no room.
@@ -28,11 +34,13 @@ pub(super) const PASSED: &str = "passed";
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", OTHER];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-const SERIES: usize = METHODS.len() * CLASSES.len();
+const KINDS: usize = METHODS.len() * CLASSES.len();
 
 /// All series of deployments.
+#[derive(Debug)]
 pub(super) struct AllSeries {
     pub(super) families: Families,
+    workers: usize,
     /// Routes that have series of their own, and the most that may.
     routes: AtomicUsize,
     most_routes: usize,
@@ -42,19 +50,20 @@ pub(super) struct AllSeries {
 }
 
 /// The series of deployments with the same labels.
-#[derive(Default)]
+#[derive(Debug)]
 struct Held {
     holders: usize,
-    routes: HashMap<Arc<str>, Arc<RouteSeries>>,
+    calls: DeploymentTally,
+    routes: HashMap<Arc<str>, RouteCalls>,
     /// How many hold the gauge of a target: one whose address changed is there twice for a while.
     targets: HashMap<String, usize>,
 }
 
-/// The series of one route.
-pub(super) struct RouteSeries {
-    pub(super) labels: RouteLabels,
-    pub(super) durations: Histogram,
-    counters: [OnceLock<Counter>; SERIES],
+/// The calls of one route, by method and class of status.
+#[derive(Debug, Clone)]
+pub(super) struct RouteCalls {
+    pub(super) route: Arc<str>,
+    tally: RouteTally<KINDS>,
 }
 
 /// The method, if it is a known one, otherwise `other`: a client may put anything there.
@@ -67,9 +76,10 @@ fn method_index(method: &Method) -> usize {
 }
 
 impl AllSeries {
-    pub(super) fn new(most_routes: usize) -> Self {
+    pub(super) fn new(workers: usize, most_routes: usize) -> Self {
         Self {
-            families: Families::new(),
+            families: Families::default(),
+            workers,
             routes: AtomicUsize::new(0),
             most_routes,
             crowded: Counter::default(),
@@ -78,28 +88,48 @@ impl AllSeries {
     }
 
     /// Keeps the series with these labels until as many left as entered.
-    pub(super) fn enter(&self, labels: &DeploymentLabels) {
-        let mut deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
-        deployments.entry(labels.clone()).or_default().holders += 1;
+    pub(super) fn enter(&self, labels: &DeploymentLabels) -> DeploymentTally {
+        let mut deployments = self.lock();
+        let held = self.held(&mut deployments, labels);
+        held.holders += 1;
+        held.calls.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<DeploymentLabels, Held>> {
+        self.deployments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held<'all>(
+        &self,
+        deployments: &'all mut HashMap<DeploymentLabels, Held>,
+        labels: &DeploymentLabels,
+    ) -> &'all mut Held {
+        deployments.entry(labels.clone()).or_insert_with(|| Held {
+            holders: 0,
+            calls: DeploymentTally::new(self.workers),
+            routes: HashMap::new(),
+            targets: HashMap::new(),
+        })
     }
 
     /// The last to leave takes the series along.
     pub(super) fn leave(&self, labels: &DeploymentLabels) {
-        let mut deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut deployments = self.lock();
         let Some(held) = deployments.get_mut(labels) else { return };
         held.holders -= 1;
         if held.holders > 0 {
             return;
         }
         let families = &self.families;
-        for route in deployments.remove(labels).into_iter().flat_map(|held| held.routes) {
-            if &*route.0 != OTHER {
+        for route in deployments.remove(labels).into_iter().flat_map(|held| held.routes.into_keys())
+        {
+            if &*route != OTHER {
                 self.routes.fetch_sub(1, Ordering::Relaxed);
             }
-            route.1.remove(families);
+            for action in [REFUSED, PASSED] {
+                families.misfits.remove(&labels.misfit(&route, action));
+            }
         }
-        families.upstream_durations.remove(labels);
-        families.in_flight.remove(labels);
         families.ejections.remove(labels);
         families.retries.remove(labels);
         families.budget_exhausted.remove(labels);
@@ -112,12 +142,12 @@ impl AllSeries {
         }
     }
 
-    /// The series of a route, for somebody who has entered; those of `other` when there is no room.
-    pub(super) fn route(&self, labels: &DeploymentLabels, route: &Arc<str>) -> Arc<RouteSeries> {
-        let mut deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
-        let routes = &mut deployments.entry(labels.clone()).or_default().routes;
+    /// The calls of a route, for somebody who has entered; those of `other` when there is no room.
+    pub(super) fn route(&self, labels: &DeploymentLabels, route: &Arc<str>) -> RouteCalls {
+        let mut deployments = self.lock();
+        let routes = &mut self.held(&mut deployments, labels).routes;
         if let Some(known) = routes.get(route) {
-            return Arc::clone(known);
+            return known.clone();
         }
         let route = if &**route == OTHER || self.make_room() {
             Arc::clone(route)
@@ -125,26 +155,24 @@ impl AllSeries {
             self.crowded.inc();
             OTHER.into()
         };
-        let series = routes.entry(Arc::clone(&route)).or_insert_with(|| {
-            let labels = labels.route(&route);
-            let durations = self.families.durations.get_or_create_owned(&labels);
-            let counters = [const { OnceLock::new() }; SERIES];
-            Arc::new(RouteSeries { labels, durations, counters })
+        let calls = routes.entry(Arc::clone(&route)).or_insert_with(|| {
+            let tally = RouteTally::new(self.workers);
+            RouteCalls { route, tally }
         });
-        Arc::clone(series)
+        calls.clone()
     }
 
     /// Keeps the gauge of a target, for somebody who has entered.
     pub(super) fn enter_target(&self, labels: &DeploymentLabels, target: String) -> Gauge {
-        let mut deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = deployments.entry(labels.clone()).or_default();
+        let mut deployments = self.lock();
+        let held = self.held(&mut deployments, labels);
         *held.targets.entry(target.clone()).or_default() += 1;
         self.families.target_healthy.get_or_create_owned(&labels.target(target))
     }
 
     /// The last to leave a target takes its gauge along.
     pub(super) fn leave_target(&self, labels: &DeploymentLabels, target: String) {
-        let mut deployments = self.deployments.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut deployments = self.lock();
         let Some(held) = deployments.get_mut(labels) else { return };
         let Some(holders) = held.targets.get_mut(&target) else { return };
         *holders -= 1;
@@ -162,28 +190,83 @@ impl AllSeries {
     }
 }
 
-impl RouteSeries {
-    pub(super) fn count(&self, families: &Families, method: &Method, status: StatusCode) {
-        let method = method_index(method);
+impl RouteCalls {
+    /// Counts a call for the worker that carried it.
+    pub(super) fn count(&self, worker: usize, method: &Method, status: StatusCode, seconds: f64) {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
-        let Some(slot) = self.counters.get(method * CLASSES.len() + class) else { return };
-        let make = || {
-            let method = METHODS.get(method).copied().unwrap_or(OTHER);
-            let class = CLASSES.get(class).copied().unwrap_or("5xx");
-            families.requests.get_or_create_owned(&self.labels.call(method, class))
-        };
-        slot.get_or_init(make).inc();
+        self.tally.count(worker, method_index(method) * CLASSES.len() + class, seconds);
     }
 
-    fn remove(&self, families: &Families) {
-        families.durations.remove(&self.labels);
-        for (method, class) in
-            METHODS.iter().flat_map(|method| CLASSES.map(|class| (method, class)))
-        {
-            families.requests.remove(&self.labels.call(method, class));
-        }
-        for action in [REFUSED, PASSED] {
-            families.misfits.remove(&self.labels.misfit(action));
-        }
+    /// Methods and classes of which there were calls, and how many.
+    fn counts(&self) -> impl Iterator<Item = ((&'static str, &'static str), u64)> {
+        let kinds = METHODS.iter().flat_map(|method| CLASSES.iter().map(|class| (*method, *class)));
+        kinds.zip(self.tally.calls()).filter(|(_, calls)| *calls > 0)
     }
+}
+
+/// The calls of all deployments.
+impl Collector for AllSeries {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
+        let deployments = self.lock();
+        let routes = || {
+            let routes = deployments.iter().flat_map(|(labels, held)| {
+                held.routes.values().map(|calls| (labels.route(&calls.route), calls))
+            });
+            // One for which a handle was made has not had a call yet.
+            routes.filter(|(_, calls)| calls.tally.calls().iter().any(|calls| *calls > 0))
+        };
+
+        let mut requests =
+            encoder.encode_descriptor("requests", "Calls answered", None, MetricType::Counter)?;
+        for (labels, calls) in routes() {
+            for ((method, class), count) in calls.counts() {
+                let call = labels.call(method, class);
+                requests
+                    .encode_family(&call)?
+                    .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+            }
+        }
+        let mut durations = encoder.encode_descriptor(
+            "request_duration",
+            "Time from the head of a request to the end of its answer",
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        for (labels, calls) in routes() {
+            encode(&mut durations, &labels, &calls.tally.durations())?;
+        }
+        let mut waits = encoder.encode_descriptor(
+            "upstream_duration",
+            "Time that a call waited for targets to begin their answers",
+            Some(&Unit::Seconds),
+            MetricType::Histogram,
+        )?;
+        for (labels, held) in &*deployments {
+            encode(&mut waits, labels, &held.calls.upstream())?;
+        }
+        let mut in_flight = encoder.encode_descriptor(
+            "requests_in_flight",
+            "Calls being carried",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (labels, held) in &*deployments {
+            in_flight.encode_family(labels)?.encode_gauge(&held.calls.in_flight())?;
+        }
+        Ok(())
+    }
+}
+
+fn encode(
+    encoder: &mut MetricEncoder,
+    labels: &impl EncodeLabelSet,
+    histogram: &Histogram,
+) -> std::fmt::Result {
+    let (sum, count) = (histogram.sum, histogram.count());
+    encoder.encode_family(labels)?.encode_histogram::<NoLabelSet>(
+        sum,
+        count,
+        &histogram.buckets,
+        None,
+    )
 }

@@ -150,7 +150,7 @@ impl Recorder {
 
     /// The deployment is known.
     pub(crate) fn routed(&mut self, deployment: &Arc<Deployment>) {
-        deployment.metrics.in_flight.inc();
+        deployment.metrics.begin(self.worker.number);
         self.deployment = Some(Arc::clone(deployment));
     }
 
@@ -231,13 +231,14 @@ impl Recorder {
         let metrics = &self.worker.shared.metrics;
         match &self.deployment {
             Some(deployment) => {
-                deployment.metrics.in_flight.dec();
+                let worker = self.worker.number;
+                deployment.metrics.end(worker);
                 let status = self.status.unwrap_or(StatusCode::BAD_REQUEST);
                 let took = Duration::from_nanos(took);
-                deployment.metrics.count(self.operation, &self.method, status, took);
+                deployment.metrics.count(worker, self.operation, &self.method, status, took);
                 if self.upstream_nanos > 0 {
                     let waited = Duration::from_nanos(self.upstream_nanos);
-                    deployment.metrics.count_upstream(waited);
+                    deployment.metrics.count_upstream(worker, waited);
                 }
             }
             None => {

@@ -49,7 +49,7 @@ fn structure(deployments: Vec<DeploymentEntry>) -> Structure {
 
 fn compile(structure: &Structure, previous: Option<&Table>) -> Result<Table, PublishError> {
     let callers = Arc::new(Callers { roster: Roster::new(), quotas: Quotas::new() });
-    Table::compile(structure, previous, &callers, &Metrics::new(100))
+    Table::compile(structure, previous, &callers, &Metrics::new(1, 100))
 }
 
 #[test]

@@ -46,7 +46,7 @@ async fn connected(answer: &'static [u8]) -> (Box<UpstreamConnection>, HeaderVal
     });
     let url = UpstreamUrl::parse(&format!("http://{address}")).unwrap();
     let endpoint = Endpoints::default().at(&url, Protocol::Auto, &UpstreamTls::default());
-    let metrics = Metrics::new(100).upstream_for_tests(model::DeploymentId::from_bits(1));
+    let metrics = Metrics::new(1, 100).upstream_for_tests(model::DeploymentId::from_bits(1));
     let entry = model::Target { id: TargetId::from_bits(1), url, weight: 1 };
     let target = Arc::new(Target::new(&entry, &metrics, endpoint).unwrap());
     let policy = AddressPolicy::allowing(vec![Network::parse("127.0.0.0/8").unwrap()]);

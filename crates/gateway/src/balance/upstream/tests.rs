@@ -30,7 +30,7 @@ fn pool_of(targets: &[(u128, u16)], adjust: impl FnOnce(&mut model::Upstream)) -
         resilience: Resilience::default(),
     };
     adjust(&mut upstream);
-    let metrics = Metrics::new(100).upstream_for_tests(DeploymentId::from_bits(1));
+    let metrics = Metrics::new(1, 100).upstream_for_tests(DeploymentId::from_bits(1));
     Upstream::compile(&upstream, None, &metrics, &mut Endpoints::default()).unwrap()
 }
 
