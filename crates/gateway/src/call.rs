@@ -1,6 +1,6 @@
 //! The journey of a call: one straight way through the stages.
 
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
 
 use http::{
     HeaderName, HeaderValue, Method, StatusCode,
@@ -25,7 +25,7 @@ use crate::{
         route::{self, Routed},
         validate,
     },
-    table::{Agreement, Deployment, Lifecycle, Table},
+    table::{Deployment, Lifecycle, Table},
     trace::{CallTrace, TraceContext},
     worker::Worker,
 };
@@ -42,7 +42,6 @@ struct Call {
     at: Timestamp,
     request_id: HeaderValue,
     standing: Standing,
-    agreement: Option<Agreement>,
     recorder: Box<Recorder>,
     /// Whether the answer may say anything about the deployment.
     visible: bool,
@@ -90,7 +89,6 @@ pub(crate) fn carry(
         at,
         request_id,
         standing: Standing::default(),
-        agreement: None,
         recorder,
         visible: false,
         origin: None,
@@ -137,7 +135,9 @@ impl Call {
             Decision::Forward(routed) => routed,
             Decision::Preflight(fields) => return Ok(Outcome::Preflight(fields)),
         };
-        let deployment = Arc::clone(&routed.deployment);
+        let Some(deployment) = self.recorder.deployment.clone() else {
+            return Err(Rejection::RouteNotFound);
+        };
         let timeout = u64::try_from(deployment.upstream.timeout.as_nanos()).unwrap_or(u64::MAX);
         let deadline = self.arrived.saturating_add(timeout);
         self.connection.set_deadline(&worker.connections, deadline);
@@ -200,9 +200,8 @@ impl Call {
         head: &RequestHead,
         body: &ClientBody,
     ) -> Result<Decision, Rejection> {
-        let routed = route::route(table, head)?;
-        let deployment = Arc::clone(&routed.deployment);
-        self.recorder.routed(&deployment);
+        let (deployment, routed) = route::route(table, head)?;
+        self.recorder.routed(deployment);
         if let Some(cors) = &deployment.cors {
             if let Some(preflight) = cors.preflight(head) {
                 return preflight.map(Decision::Preflight);
@@ -211,16 +210,16 @@ impl Call {
         }
         let (shared, peer) = (&self.worker.shared, self.connection.peer.address);
         let caller = identify::identify(shared, table, &head.fields, peer, self.at)
-            .map_err(|rejection| entitle::conceal(&deployment, rejection))?;
+            .map_err(|rejection| entitle::conceal(deployment, rejection))?;
         self.visible = deployment.is_visible_to(Some(caller.tenant));
         if self.visible {
             self.recorder.caller = Some(caller);
         }
-        let operation = admit::operation(&deployment, &head.method, &routed.path);
+        let operation = admit::operation(deployment, &head.method, &routed.path);
         self.recorder.operation = operation;
-        entitle::see(&deployment, &caller)?;
+        entitle::see(deployment, &caller)?;
         if head.fields.has(Name::Upgrade) {
-            self.upgrade = upgrade(&deployment, head, body);
+            self.upgrade = upgrade(deployment, head, body);
             if self.upgrade.is_none() {
                 return Err(Rejection::UpgradeRefused);
             }
@@ -229,19 +228,18 @@ impl Call {
         if self.is_grpc && !deployment.protocols.grpc {
             return Err(Rejection::MediaTypeNotSupported);
         }
-        let agreement = entitle::entitle(table, &deployment, &caller, self.at)?;
+        let agreement = entitle::entitle(table, deployment, &caller, self.at)?;
         self.recorder.subscription = Some(agreement.id);
-        let agreement = &*self.agreement.insert(agreement);
         self.recorder.at_once = limit::limit(
             shared,
-            &deployment,
-            agreement,
+            deployment,
+            &agreement,
             &caller,
             self.arrived,
             self.at,
             &mut self.standing,
         )?;
-        admit::size(&deployment, body)?;
+        admit::size(deployment, body)?;
         if let Some(operation) = operation.and_then(|index| deployment.operations.get(index)) {
             admit::media_types(operation, &head.fields, body)?;
         }
@@ -333,10 +331,7 @@ impl Call {
         if self.misfits > 0 {
             fields.insert(validate::CADUCEUS_VALIDATION, validate::warning(self.misfits));
         }
-        if self.agreement.is_some() {
-            let standing = std::mem::take(&mut self.standing);
-            standing.insert(fields, deployment, self.agreement.as_ref());
-        }
+        std::mem::take(&mut self.standing).insert(fields);
     }
 }
 

@@ -69,7 +69,7 @@ pub(crate) struct Callers {
 
 /// What agreements under the same plan have in common, which keeps it close at hand.
 struct Plan {
-    limits: Arc<Limits>,
+    limits: Limits,
     quota: Option<Quota>,
 }
 
@@ -111,10 +111,10 @@ pub(crate) enum Lifecycle {
 }
 
 /// An application's right to call a version.
-pub(crate) struct Agreement {
+pub(crate) struct Agreement<'table> {
     pub(crate) id: SubscriptionId,
     pub(crate) expires_at: Option<Timestamp>,
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) limits: &'table Limits,
     pub(crate) quota: Option<(Quota, Arc<QuotaCounter>)>,
 }
 
@@ -122,7 +122,8 @@ pub(crate) struct Agreement {
 #[derive(Default)]
 pub(crate) struct Limits {
     pub(crate) entries: Vec<PreparedLimit>,
-    pub(crate) policy: Option<HeaderValue>,
+    /// Empty without a limit that is announced.
+    pub(crate) policy: Box<str>,
 }
 
 /// A limit, ready for counting.
@@ -204,7 +205,7 @@ impl Table {
             self.plans.resize_with(place + 1, || None);
         }
         if let Some(plan) = self.plans.get_mut(place) {
-            let limits = Arc::new(Limits::compile(&entry.limits, entry.quota));
+            let limits = Limits::compile(&entry.limits, entry.quota);
             *plan = Some(Plan { limits, quota: entry.quota });
         }
     }
@@ -236,18 +237,13 @@ impl Table {
         application: ApplicationId,
         version: VersionId,
         now: Timestamp,
-    ) -> Option<Agreement> {
+    ) -> Option<Agreement<'_>> {
         let known = self.callers.roster.agreement(application, version)?;
         let plan = self.plans.get(known.plan.index())?.as_ref()?;
         let quota = plan
             .quota
             .map(|quota| (quota, self.callers.quotas.counter(known.id, quota.period, now)));
-        Some(Agreement {
-            id: known.id,
-            expires_at: known.expires_at,
-            limits: Arc::clone(&plan.limits),
-            quota,
-        })
+        Some(Agreement { id: known.id, expires_at: known.expires_at, limits: &plan.limits, quota })
     }
 }
 
@@ -402,11 +398,7 @@ impl Limits {
             format!("\"quota\";q={};w={}", quota.requests, window.as_secs())
         });
         let policies: Vec<_> = rates.chain(quota).collect();
-        let policy = if policies.is_empty() {
-            None
-        } else {
-            HeaderValue::from_str(&policies.join(", ")).ok()
-        };
+        let policy = policies.join(", ").into_boxed_str();
         Self { entries, policy }
     }
 }

@@ -20,12 +20,13 @@ pub(super) struct BreakerSettings {
 
 /// Whether calls pass. Closed, they do; open, none does; half open, a few do as probes.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(super) struct Breaker {
-    pub(super) calls: Window,
     /// 0 when closed; otherwise the time from which on probes pass.
     open_until: AtomicU64,
     probing: AtomicU32,
     passed: AtomicU32,
+    pub(super) calls: Window,
 }
 
 /// How a call passed, to be given back when it ends.

@@ -56,12 +56,15 @@ pub(crate) struct Upstream {
     breaker: BreakerSettings,
     max_concurrent: u32,
     is_adaptive: bool,
+    /// Whether calls are counted by target.
+    counts_targets: bool,
     state: Arc<State>,
     metrics: Arc<DeploymentMetrics>,
 }
 
-/// What a pool has learnt. It outlives snapshots.
+/// What a pool has learnt. It outlives snapshots. What each call changes comes first, within two cache lines.
 #[derive(Default)]
+#[repr(C, align(64))]
 struct State {
     next: AtomicU64,
     in_flight: AtomicU32,
@@ -161,6 +164,10 @@ impl Upstream {
             breaker: BreakerSettings::from(&resilience.breaker),
             max_concurrent: resilience.max_concurrent.unwrap_or(u32::MAX),
             is_adaptive: resilience.adaptive_concurrency,
+            counts_targets: matches!(
+                upstream.balance,
+                Balance::LeastRequests | Balance::ConsistentHash
+            ),
             state: previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.state)),
             metrics: Arc::clone(metrics),
         })
@@ -219,9 +226,7 @@ impl Upstream {
     /// Takes note that a call has ended.
     pub(crate) fn leave(&self, place: &Place, now: u64) {
         self.state.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if let Some(target) = place.target.and_then(|at| self.targets.get(usize::from(at))) {
-            target.leave();
-        }
+        self.leave_target(place.target);
         match self.state.breaker.settle(&self.breaker, place.pass, place.outcome, now) {
             None => {}
             Some(Change::Opened) => {
@@ -238,6 +243,13 @@ impl Upstream {
         }
     }
 
+    fn leave_target(&self, at: Option<u16>) {
+        let target = at.and_then(|at| self.targets.get(usize::from(at)));
+        if let Some(target) = target.filter(|_| self.counts_targets) {
+            target.leave();
+        }
+    }
+
     /// The target for a call, passing over those that are not well and those that were tried.
     ///
     /// When failing calls, rather than checks, speak against all targets, one of them is tried all the same.
@@ -248,12 +260,12 @@ impl Upstream {
         place: &mut Place,
         now: u64,
     ) -> Result<&Arc<Target>, NoneHealthy> {
-        if let Some(before) = place.target.take().and_then(|at| self.targets.get(usize::from(at))) {
-            before.leave();
-        }
+        self.leave_target(place.target.take());
         let at = self.pick(tried, key, now).ok_or(NoneHealthy)?;
         let target = self.targets.get(usize::from(at)).ok_or(NoneHealthy)?;
-        target.enter();
+        if self.counts_targets {
+            target.enter();
+        }
         place.target = Some(at);
         Ok(target)
     }

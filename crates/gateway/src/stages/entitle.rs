@@ -29,12 +29,12 @@ pub(crate) fn see(deployment: &Deployment, caller: &Caller) -> Result<(), Reject
 }
 
 /// Finds the agreement under which the caller calls.
-pub(crate) fn entitle(
-    table: &Table,
+pub(crate) fn entitle<'table>(
+    table: &'table Table,
     deployment: &Deployment,
     caller: &Caller,
     now: Timestamp,
-) -> Result<Agreement, Rejection> {
+) -> Result<Agreement<'table>, Rejection> {
     let Some(agreement) = table.agreement(caller.application, deployment.version, now) else {
         return Err(Rejection::SubscriptionRequired);
     };

@@ -26,7 +26,9 @@ const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 /// Where the caller stands, for the headers of the answer.
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
+    /// The policies, and then what is left under each limit.
     text: BytesMut,
+    policies: usize,
     tightest: Option<Count>,
 }
 
@@ -44,13 +46,14 @@ struct Count {
 pub(crate) fn limit(
     shared: &Shared,
     deployment: &Deployment,
-    agreement: &Agreement,
+    agreement: &Agreement<'_>,
     caller: &Caller,
     now: u64,
     at: Timestamp,
     standing: &mut Standing,
 ) -> Result<Vec<CounterKey>, Rejection> {
     let counters = &shared.counters;
+    standing.announce([&deployment.limits.policy, &agreement.limits.policy]);
     let limits = || {
         let of_deployment = deployment.limits.entries.iter();
         let of_deployment = of_deployment.map(|limit| (deployment.id.bits(), limit));
@@ -141,11 +144,25 @@ fn count(
 }
 
 impl Standing {
-    fn add(&mut self, name: &str, count: Count) {
-        if !self.text.is_empty() {
+    /// Begins with the policies that are in force.
+    fn announce(&mut self, policies: [&str; 2]) {
+        self.text.reserve(256);
+        for policy in policies.into_iter().filter(|policy| !policy.is_empty()) {
+            self.separate(0);
+            self.text.extend_from_slice(policy.as_bytes());
+        }
+        self.policies = self.text.len();
+    }
+
+    /// Puts a comma between what begins at `start` and what follows.
+    fn separate(&mut self, start: usize) {
+        if self.text.len() > start {
             self.text.extend_from_slice(b", ");
         }
-        self.text.reserve(128);
+    }
+
+    fn add(&mut self, name: &str, count: Count) {
+        self.separate(self.policies);
         self.text.extend_from_slice(b"\"");
         self.text.extend_from_slice(name.as_bytes());
         self.text.extend_from_slice(b"\";r=");
@@ -164,38 +181,26 @@ impl Standing {
 
     /// After a refusal only the limit that refused matters.
     fn replace(&mut self, name: &str, count: Count) {
-        *self = Self::default();
+        self.text.truncate(self.policies);
+        self.tightest = None;
         self.add(name, count);
     }
 
-    /// Puts the standing and the policies into the headers of an answer.
-    pub(crate) fn insert(
-        self,
-        headers: &mut AnswerFields,
-        deployment: &Deployment,
-        agreement: Option<&Agreement>,
-    ) {
-        let policies = [
-            deployment.limits.policy.as_ref(),
-            agreement.and_then(|agreement| agreement.limits.policy.as_ref()),
-        ];
-        let mut policies = policies.into_iter().flatten().cloned();
-        if let Some(policy) = policies.next() {
-            headers.set(Name::RateLimitPolicy, POLICY, policy);
-        }
-        for policy in policies {
-            headers.append(POLICY, policy);
-        }
-        let Some(Count { limit, remaining, reset }) = self.tightest else { return };
+    /// Puts the policies and the standing into the headers of an answer.
+    pub(crate) fn insert(self, headers: &mut AnswerFields) {
         // One piece of memory for all of them.
-        let mut text = self.text;
+        let (mut text, policies) = (self.text, self.policies);
+        let standing = policies..text.len();
+        let Some(Count { limit, remaining, reset }) = self.tightest else {
+            return insert_text(headers, Name::RateLimitPolicy, POLICY, text.freeze());
+        };
         let ends = [limit, remaining, reset].map(|number| {
             let begin = text.len();
             push_number(&mut text, number);
             begin..text.len()
         });
-        let standing = ..ends.first().map_or(0, |first| first.start);
         let text = text.freeze();
+        insert_text(headers, Name::RateLimitPolicy, POLICY, text.slice(..policies));
         insert_text(headers, Name::RateLimit, STANDING, text.slice(standing));
         for (name, place) in [X_LIMIT, X_REMAINING, X_RESET].into_iter().zip(ends) {
             insert_text(headers, Name::XRateLimit, name, text.slice(place));
@@ -204,6 +209,9 @@ impl Standing {
 }
 
 fn insert_text(headers: &mut AnswerFields, kind: Name, name: HeaderName, text: Bytes) {
+    if text.is_empty() {
+        return;
+    }
     if let Ok(value) = HeaderValue::from_maybe_shared(text) {
         headers.set(kind, name, value);
     }
@@ -220,10 +228,11 @@ mod tests {
     #[test]
     fn the_tightest_limit_is_the_one_with_the_smallest_share_left() {
         let mut standing = Standing::default();
+        standing.announce(["", "\"a\";q=10;w=1"]);
         standing.add("a", Count { limit: 10, remaining: 5, reset: 1 });
         standing.add("b", Count { limit: 1_000, remaining: 20, reset: 2 });
         standing.add("c", Count { limit: 4, remaining: 3, reset: 3 });
         assert_eq!(standing.tightest.map(|count| count.limit), Some(1_000));
-        assert_eq!(standing.text, "\"a\";r=5;t=1, \"b\";r=20;t=2, \"c\";r=3;t=3");
+        assert_eq!(standing.text, "\"a\";q=10;w=1\"a\";r=5;t=1, \"b\";r=20;t=2, \"c\";r=3;t=3");
     }
 }

@@ -12,23 +12,25 @@ use crate::{
     table::{Deployment, Table},
 };
 
-/// Where a call goes.
+/// The path of a call that was routed.
 pub(crate) struct Routed {
-    pub(crate) deployment: Arc<Deployment>,
-    /// The path in its one form.
+    /// It in its one form.
     pub(crate) path: Box<str>,
     /// Whether that differs from what the client wrote.
     pub(crate) rewritten: bool,
 }
 
 /// Finds the deployment that a request is for.
-pub(crate) fn route(table: &Table, head: &RequestHead) -> Result<Routed, Rejection> {
+pub(crate) fn route<'table>(
+    table: &'table Table,
+    head: &RequestHead,
+) -> Result<(&'table Arc<Deployment>, Routed), Rejection> {
     let host = host(head)?;
     let path = path::normalize(head.target.path.path());
     let path = path.map_err(|_ambiguous| Rejection::AmbiguousPath)?;
     let rewritten = matches!(path, Cow::Owned(_));
     let found = table.route(&host, &path).ok_or(Rejection::RouteNotFound)?;
-    Ok(Routed { deployment: Arc::clone(found), path: path.into(), rewritten })
+    Ok((found, Routed { path: path.into(), rewritten }))
 }
 
 /// The host without port, in lower case; a target in absolute form must name the same one.
