@@ -105,64 +105,49 @@ impl Field<'_> {
 impl Name {
     /// Recognises a name, in upper or lower case.
     pub(crate) fn of(name: &[u8]) -> Self {
-        let (text, kind): (&[u8], Self) = match name.len() {
-            2 => (b"te", Self::Te),
-            4 => match name.first().map(u8::to_ascii_lowercase) {
-                Some(b'd') => (b"date", Self::Date),
-                _ => (b"host", Self::Host),
-            },
-            6 => match name.first().map(u8::to_ascii_lowercase) {
-                Some(b'a') => (b"accept", Self::Accept),
-                Some(b'e') => (b"expect", Self::Expect),
-                _ => (b"origin", Self::Origin),
-            },
-            7 => match name.first().map(u8::to_ascii_lowercase) {
-                Some(b'u') => (b"upgrade", Self::Upgrade),
-                _ => (b"trailer", Self::Trailer),
-            },
-            9 => match name.first().map(u8::to_ascii_lowercase) {
-                Some(b'r') => (b"ratelimit", Self::RateLimit),
-                Some(b'x') => (b"x-api-key", Self::XApiKey),
-                _ => (b"forwarded", Self::Forwarded),
-            },
-            10 => match name.first().map(u8::to_ascii_lowercase) {
-                Some(b'c') => (b"connection", Self::Connection),
-                Some(b'k') => (b"keep-alive", Self::KeepAlive),
-                _ => (b"tracestate", Self::Tracestate),
-            },
-            11 => (b"traceparent", Self::Traceparent),
-            12 => match name.first().map(u8::to_ascii_lowercase) {
-                Some(b'x') => (b"x-request-id", Self::XRequestId),
-                _ => (b"content-type", Self::ContentType),
-            },
-            13 => (b"authorization", Self::Authorization),
-            14 => (b"content-length", Self::ContentLength),
-            15 => match name.first().map(u8::to_ascii_lowercase) {
-                Some(b'a') => (b"accept-encoding", Self::AcceptEncoding),
-                _ => (b"x-forwarded-for", Self::XForwardedFor),
-            },
-            16 => match name.first().map(u8::to_ascii_lowercase) {
-                Some(b'c') => (b"content-encoding", Self::ContentEncoding),
-                Some(b'p') => (b"proxy-connection", Self::ProxyConnection),
-                Some(b'r') => (b"ratelimit-policy", Self::RateLimitPolicy),
-                _ => (b"x-forwarded-host", Self::XForwardedHost),
-            },
-            17 => match name.first().map(u8::to_ascii_lowercase) {
-                Some(b't') => (b"transfer-encoding", Self::TransferEncoding),
-                _ => (b"x-forwarded-proto", Self::XForwardedProto),
-            },
-            18 => (b"proxy-authenticate", Self::ProxyAuthenticate),
-            19 => (b"proxy-authorization", Self::ProxyAuthorization),
-            29 => (b"access-control-request-method", Self::AccessControlRequestMethod),
-            30 => (b"access-control-request-headers", Self::AccessControlRequestHeaders),
-            _ => (b"", Self::Other),
+        let first = name.first().map_or(0, u8::to_ascii_lowercase);
+        let known = match (name.len(), first) {
+            (2, _) => is(name, b"te", Self::Te),
+            (4, b'd') => is(name, b"date", Self::Date),
+            (4, _) => is(name, b"host", Self::Host),
+            (6, b'a') => is(name, b"accept", Self::Accept),
+            (6, b'e') => is(name, b"expect", Self::Expect),
+            (6, _) => is(name, b"origin", Self::Origin),
+            (7, b'u') => is(name, b"upgrade", Self::Upgrade),
+            (7, _) => is(name, b"trailer", Self::Trailer),
+            (9, b'r') => is(name, b"ratelimit", Self::RateLimit),
+            (9, b'x') => is(name, b"x-api-key", Self::XApiKey),
+            (9, _) => is(name, b"forwarded", Self::Forwarded),
+            (10, b'c') => is(name, b"connection", Self::Connection),
+            (10, b'k') => is(name, b"keep-alive", Self::KeepAlive),
+            (10, _) => is(name, b"tracestate", Self::Tracestate),
+            (11, _) => is(name, b"traceparent", Self::Traceparent),
+            (12, b'x') => is(name, b"x-request-id", Self::XRequestId),
+            (12, _) => is(name, b"content-type", Self::ContentType),
+            (13, b'a') => is(name, b"authorization", Self::Authorization),
+            (14, b'c') => is(name, b"content-length", Self::ContentLength),
+            (15, b'a') => is(name, b"accept-encoding", Self::AcceptEncoding),
+            (15, _) => is(name, b"x-forwarded-for", Self::XForwardedFor),
+            (16, b'c') => is(name, b"content-encoding", Self::ContentEncoding),
+            (16, b'p') => is(name, b"proxy-connection", Self::ProxyConnection),
+            (16, b'r') => is(name, b"ratelimit-policy", Self::RateLimitPolicy),
+            (16, _) => is(name, b"x-forwarded-host", Self::XForwardedHost),
+            (17, b't') => is(name, b"transfer-encoding", Self::TransferEncoding),
+            (17, _) => is(name, b"x-forwarded-proto", Self::XForwardedProto),
+            (18, b'p') => is(name, b"proxy-authenticate", Self::ProxyAuthenticate),
+            (19, b'p') => is(name, b"proxy-authorization", Self::ProxyAuthorization),
+            (29, _) => is(name, b"access-control-request-method", Self::AccessControlRequestMethod),
+            (30, _) => {
+                is(name, b"access-control-request-headers", Self::AccessControlRequestHeaders)
+            }
+            _ => Self::Other,
         };
-        if name.eq_ignore_ascii_case(text) {
-            return kind;
+        if known != Self::Other || first != b'x' {
+            return known;
         }
-        match name.get(..12) {
-            Some(start) if start.eq_ignore_ascii_case(b"x-forwarded-") => Self::XForwarded,
-            Some(start) if start.eq_ignore_ascii_case(b"x-ratelimit-") => Self::XRateLimit,
+        match name.first_chunk::<12>() {
+            Some(start) if is_same(start, b"x-forwarded-") => Self::XForwarded,
+            Some(start) if is_same(start, b"x-ratelimit-") => Self::XRateLimit,
             _ => Self::Other,
         }
     }
@@ -186,6 +171,20 @@ impl Name {
                 | Self::Upgrade
         )
     }
+}
+
+/// The kind, if the name is `text`, in upper or lower case.
+fn is<const LENGTH: usize>(name: &[u8], text: &[u8; LENGTH], kind: Name) -> Name {
+    match name.first_chunk() {
+        Some(name) if is_same(name, text) => kind,
+        _ => Name::Other,
+    }
+}
+
+/// Whether both are the same in lower case; `text` is in lower case. Of what may stand in a name, this one bit changes
+/// capital letters into small ones, and makes nothing else a letter or a hyphen (RFC 9110, 5.6.2).
+fn is_same<const LENGTH: usize>(name: &[u8; LENGTH], text: &[u8; LENGTH]) -> bool {
+    name.iter().zip(text).fold(0, |other, (one, two)| other | ((one | 0x20) ^ two)) == 0
 }
 
 impl FieldList {

@@ -1,15 +1,15 @@
 //! The roster: who may call, in tables that are looked up by many workers and changed entry by entry.
 //!
 //! A look-up takes the lock of one shard among many for reading; whoever changes an entry holds it for that entry
-//! alone. Rows are of fixed size and lie densely, so that a million keys and a million agreements take some 200 MiB.
-
-mod shelf;
+//! alone. Rows are of fixed size and lie in the hash tables themselves, so that a look-up waits for memory as seldom as
+//! possible; a million keys and a million agreements take some 250 MiB.
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
+use hashbrown::{HashTable, hash_table::Entry};
 use jiff::Timestamp;
 use model::{
     AgreementEntry, ApplicationId, CredentialDigest, CredentialEntry, CredentialId, PlanId,
@@ -17,18 +17,20 @@ use model::{
 };
 
 use crate::stages::Caller;
-use shelf::{Row, Shelf};
 
-const SHARDS: usize = 256;
+/// A million entries fill the tables of so many shards well.
+const SHARDS: usize = 320;
 /// In place of an end when there is none.
 const ENDLESS: i64 = i64::MAX;
+
+type Shard<R> = RwLock<HashTable<R>>;
 
 /// Who may call.
 ///
 /// Locks are taken in one order, whoever takes more than one: the head, a shard, the plans.
 pub(crate) struct Roster {
-    credentials: Vec<RwLock<Shelf<CredentialRow>>>,
-    agreements: Vec<RwLock<Shelf<AgreementRow>>>,
+    credentials: Vec<Shard<CredentialRow>>,
+    agreements: Vec<Shard<AgreementRow>>,
     plans: Mutex<Plans>,
     hasher: ahash::RandomState,
     head: Mutex<Head>,
@@ -114,34 +116,6 @@ struct AgreementRow {
     mark: u32,
 }
 
-impl Row for CredentialRow {
-    fn is_same(&self, other: &Self) -> bool {
-        self.digest == other.digest
-    }
-
-    fn is_marked(&self, mark: u32) -> bool {
-        self.mark == mark
-    }
-
-    fn hash(&self, _: &ahash::RandomState) -> u64 {
-        spread(&self.digest)
-    }
-}
-
-impl Row for AgreementRow {
-    fn is_same(&self, other: &Self) -> bool {
-        (self.application, self.version) == (other.application, other.version)
-    }
-
-    fn is_marked(&self, mark: u32) -> bool {
-        self.mark == mark
-    }
-
-    fn hash(&self, hasher: &ahash::RandomState) -> u64 {
-        hasher.hash_one((self.application, self.version))
-    }
-}
-
 impl Roster {
     pub(crate) fn new() -> Self {
         Self {
@@ -156,8 +130,8 @@ impl Roster {
     /// Whom the credential with this digest identifies.
     pub(crate) fn credential(&self, digest: &CredentialDigest) -> Option<KnownCredential> {
         let hash = spread(digest);
-        let shelf = read(shard(&self.credentials, hash)?);
-        let row = shelf.find(hash, |row| row.digest == *digest)?;
+        let rows = read(shard(&self.credentials, hash)?);
+        let row = rows.find(hash, |row| row.digest == *digest)?;
         let caller =
             Caller { application: row.application, credential: row.id, tenant: row.tenant };
         Some(KnownCredential { caller, expires_at: end(row.expires_at) })
@@ -170,9 +144,9 @@ impl Roster {
         version: VersionId,
     ) -> Option<KnownAgreement> {
         let hash = self.hasher.hash_one((application, version));
-        let shelf = read(shard(&self.agreements, hash)?);
+        let rows = read(shard(&self.agreements, hash)?);
         let row =
-            shelf.find(hash, |row| row.application == application && row.version == version)?;
+            rows.find(hash, |row| row.application == application && row.version == version)?;
         Some(KnownAgreement { id: row.id, plan: row.plan, expires_at: end(row.expires_at) })
     }
 
@@ -250,15 +224,15 @@ impl Roster {
         &self,
         mut take: impl FnMut(Vec<RosterEntry>) -> Result<(), E>,
     ) -> Result<(), E> {
-        for shelf in &self.credentials {
-            let entries = read(shelf).rows().iter().map(CredentialRow::entry).collect();
+        for shard in &self.credentials {
+            let entries = read(shard).iter().map(CredentialRow::entry).collect();
             take(entries)?;
         }
-        for shelf in &self.agreements {
+        for shard in &self.agreements {
             let entries = {
-                let shelf = read(shelf);
+                let rows = read(shard);
                 let plans = self.lock_plans();
-                shelf.rows().iter().map(|row| row.entry(&plans)).collect()
+                rows.iter().map(|row| row.entry(&plans)).collect()
             };
             take(entries)?;
         }
@@ -286,21 +260,22 @@ impl Roster {
         let before = match entry {
             RosterEntry::Credential(entry) => {
                 let row = CredentialRow::new(entry, head.mark);
-                let hash = row.hash(&self.hasher);
-                let Some(shelf) = shard(&self.credentials, hash) else { return };
-                let mut shelf = shelf.write().unwrap_or_else(PoisonError::into_inner);
-                let before = shelf.put(hash, row, &self.hasher);
+                let hash = row.hash();
+                let Some(shard) = shard(&self.credentials, hash) else { return };
+                let is_it = |known: &CredentialRow| known.digest == entry.digest;
+                let before = put(&mut write(shard), hash, row, is_it, CredentialRow::hash);
                 head.credentials += usize::from(before.is_none());
                 before.map(|row| row.entry())
             }
             RosterEntry::Agreement(entry) => {
                 let row = AgreementRow::new(entry, self.plan_number(entry.plan), head.mark);
                 let hash = row.hash(&self.hasher);
-                let Some(shelf) = shard(&self.agreements, hash) else { return };
-                let before = {
-                    let mut shelf = shelf.write().unwrap_or_else(PoisonError::into_inner);
-                    shelf.put(hash, row, &self.hasher)
+                let Some(shard) = shard(&self.agreements, hash) else { return };
+                let is_it = |known: &AgreementRow| {
+                    (known.application, known.version) == (entry.application, entry.version)
                 };
+                let rehash = |row: &AgreementRow| row.hash(&self.hasher);
+                let before = put(&mut write(shard), hash, row, is_it, rehash);
                 head.agreements += usize::from(before.is_none());
                 let plans = self.lock_plans();
                 before.map(|row| row.entry(&plans))
@@ -317,23 +292,16 @@ impl Roster {
         let before = match entry {
             RosterEntry::Credential(entry) => {
                 let hash = spread(&entry.digest);
-                let Some(shelf) = shard(&self.credentials, hash) else { return };
-                let mut shelf = shelf.write().unwrap_or_else(PoisonError::into_inner);
-                let before = shelf
-                    .remove(hash, &self.hasher, |row| {
-                        row.digest == entry.digest && row.id == entry.id
-                    })
-                    .map(|row| row.entry());
+                let Some(shard) = shard(&self.credentials, hash) else { return };
+                let is_it = |row: &CredentialRow| row.digest == entry.digest && row.id == entry.id;
+                let before = remove(&mut write(shard), hash, is_it).map(|row| row.entry());
                 head.credentials -= usize::from(before.is_some());
                 before
             }
             RosterEntry::Agreement(entry) => {
                 let hash = self.hasher.hash_one((entry.application, entry.version));
-                let Some(shelf) = shard(&self.agreements, hash) else { return };
-                let before = {
-                    let mut shelf = shelf.write().unwrap_or_else(PoisonError::into_inner);
-                    shelf.remove(hash, &self.hasher, |row| row.id == entry.id)
-                };
+                let Some(shard) = shard(&self.agreements, hash) else { return };
+                let before = remove(&mut write(shard), hash, |row| row.id == entry.id);
                 head.agreements -= usize::from(before.is_some());
                 let plans = self.lock_plans();
                 before.map(|row| row.entry(&plans))
@@ -348,19 +316,20 @@ impl Roster {
     fn sweep(&self, head: &mut Head) {
         let mut digest = RosterDigest::default();
         (head.credentials, head.agreements) = (0, 0);
-        for shelf in &self.credentials {
-            let mut shelf = shelf.write().unwrap_or_else(PoisonError::into_inner);
-            shelf.keep_marked(head.mark, &self.hasher);
-            head.credentials += shelf.rows().len();
-            digest = shelf.rows().iter().fold(digest, |digest, row| digest.with(&row.entry()));
+        for shard in &self.credentials {
+            let mut rows = write(shard);
+            rows.retain(|row| row.mark == head.mark);
+            rows.shrink_to_fit(CredentialRow::hash);
+            head.credentials += rows.len();
+            digest = rows.iter().fold(digest, |digest, row| digest.with(&row.entry()));
         }
-        for shelf in &self.agreements {
-            let mut shelf = shelf.write().unwrap_or_else(PoisonError::into_inner);
-            shelf.keep_marked(head.mark, &self.hasher);
-            head.agreements += shelf.rows().len();
+        for shard in &self.agreements {
+            let mut rows = write(shard);
+            rows.retain(|row| row.mark == head.mark);
+            rows.shrink_to_fit(|row| row.hash(&self.hasher));
+            head.agreements += rows.len();
             let plans = self.lock_plans();
-            let rows = shelf.rows().iter();
-            digest = rows.fold(digest, |digest, row| digest.with(&row.entry(&plans)));
+            digest = rows.iter().fold(digest, |digest, row| digest.with(&row.entry(&plans)));
         }
         head.digest = digest;
     }
@@ -376,6 +345,10 @@ impl CredentialRow {
             expires_at: entry.expires_at.map_or(ENDLESS, Timestamp::as_microsecond),
             mark,
         }
+    }
+
+    fn hash(&self) -> u64 {
+        spread(&self.digest)
     }
 
     fn entry(&self) -> RosterEntry {
@@ -401,6 +374,10 @@ impl AgreementRow {
         }
     }
 
+    fn hash(&self, hasher: &ahash::RandomState) -> u64 {
+        hasher.hash_one((self.application, self.version))
+    }
+
     fn entry(&self, plans: &Plans) -> RosterEntry {
         RosterEntry::Agreement(AgreementEntry {
             id: self.id,
@@ -421,6 +398,31 @@ fn spread(digest: &CredentialDigest) -> u64 {
 /// The shard of a hash, by bits that the tables within do not begin with.
 fn shard<T>(shards: &[T], hash: u64) -> Option<&T> {
     usize::try_from(hash >> 40).ok().and_then(|place| shards.get(place % SHARDS))
+}
+
+/// Puts a row in the place of the one that is meant, which is given back, or in a new one.
+fn put<R>(
+    rows: &mut HashTable<R>,
+    hash: u64,
+    row: R,
+    is_it: impl Fn(&R) -> bool,
+    rehash: impl Fn(&R) -> u64,
+) -> Option<R> {
+    match rows.entry(hash, is_it, rehash) {
+        Entry::Occupied(mut known) => Some(std::mem::replace(known.get_mut(), row)),
+        Entry::Vacant(place) => {
+            place.insert(row);
+            None
+        }
+    }
+}
+
+fn remove<R>(rows: &mut HashTable<R>, hash: u64, is_it: impl Fn(&R) -> bool) -> Option<R> {
+    Some(rows.find_entry(hash, is_it).ok()?.remove().0)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {

@@ -16,7 +16,12 @@ pub(crate) struct Operation {
 }
 
 /// Media types without parameters, in lower case.
-pub(crate) struct MediaTypes(Vec<(Box<str>, Box<str>)>);
+pub(crate) struct MediaTypes(Vec<MediaType>);
+
+struct MediaType {
+    text: Box<str>,
+    slash: usize,
+}
 
 #[derive(Default)]
 struct Node {
@@ -158,12 +163,11 @@ impl Pattern {
 
 impl MediaTypes {
     fn compile(types: &[String]) -> Self {
-        let split = |text: &String| {
+        let prepare = |text: &String| {
             let text = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-            let (kind, subtype) = text.split_once('/')?;
-            Some((kind.into(), subtype.into()))
+            Some(MediaType { slash: text.find('/')?, text: text.into() })
         };
-        Self(types.iter().filter_map(split).collect())
+        Self(types.iter().filter_map(prepare).collect())
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -175,17 +179,14 @@ impl MediaTypes {
         let Some((kind, subtype)) = split_media_type(media_type) else { return false };
         self.0
             .iter()
+            .map(MediaType::parts)
             .any(|(known, known_subtype)| covers(known, kind) && covers(known_subtype, subtype))
     }
 
     /// Whether one of them is accepted by the ranges of an `Accept` header.
     pub(crate) fn satisfy(&self, accept: &str) -> bool {
-        let exact = |(kind, subtype): &(Box<str>, Box<str>)| {
-            let rest = accept.strip_prefix(&**kind).and_then(|rest| rest.strip_prefix('/'));
-            rest == Some(&**subtype)
-        };
         // Most clients name the one type that they want.
-        if self.0.iter().any(exact) {
+        if self.0.iter().any(|known| *known.text == *accept) {
             return true;
         }
         accept.split(',').any(|range| {
@@ -195,11 +196,19 @@ impl MediaTypes {
             });
             let Some((kind, subtype)) = split_media_type(range) else { return false };
             !refused
-                && self.0.iter().any(|(known, known_subtype)| {
+                && self.0.iter().map(MediaType::parts).any(|(known, known_subtype)| {
                     (covers(kind, known) || covers(known, kind))
                         && (covers(subtype, known_subtype) || covers(known_subtype, subtype))
                 })
         })
+    }
+}
+
+impl MediaType {
+    /// The type and its subtype.
+    fn parts(&self) -> (&str, &str) {
+        let (kind, subtype) = self.text.split_at(self.slash);
+        (kind, subtype.get(1..).unwrap_or_default())
     }
 }
 
