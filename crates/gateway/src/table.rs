@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use compact_str::CompactString;
 use http::{HeaderName, HeaderValue, header::LINK};
 use jiff::{Timestamp, fmt::rfc2822};
 use model::{
@@ -51,7 +52,7 @@ pub(crate) struct Table {
     pub(crate) deployments: Vec<Arc<Deployment>>,
     /// What the deployments were compiled from, in the same order.
     entries: Vec<Arc<DeploymentEntry>>,
-    hosts: Map<Box<str>, Prefixes>,
+    hosts: Map<CompactString, Prefixes>,
     any_host: Prefixes,
     /// By the number that the roster gives a plan.
     plans: Vec<Option<Plan>>,
@@ -76,7 +77,7 @@ struct Plan {
 /// The routes of one host.
 #[derive(Default)]
 struct Prefixes {
-    by_prefix: Map<Box<str>, Arc<Deployment>>,
+    by_prefix: Map<CompactString, Arc<Deployment>>,
     /// The most segments that one of them has.
     depth: usize,
 }
@@ -128,7 +129,7 @@ pub(crate) struct Limits {
 
 /// A limit, ready for counting.
 pub(crate) struct PreparedLimit {
-    pub(crate) name: Box<str>,
+    pub(crate) name: CompactString,
     pub(crate) per: LimitScope,
     pub(crate) amount: PreparedAmount,
     number: u64,

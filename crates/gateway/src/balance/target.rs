@@ -15,25 +15,27 @@ use crate::metrics::DeploymentMetrics;
 /// The least share of its calls that a target gets while it is brought up, in percent.
 const RAMP_LEAST: u64 = 5;
 
-/// One target. It outlives snapshots as long as it keeps its identifier, address and way of being reached.
+/// One target. It outlives snapshots as long as it keeps its identifier, address and way of being reached. What each
+/// call looks at comes first.
+#[repr(C)]
 pub(crate) struct Target {
     /// Tells targets apart within the process.
     pub(crate) number: u64,
-    pub(crate) id: TargetId,
-    pub(crate) url: UpstreamUrl,
-    /// The `Host` header of calls to it.
-    pub(crate) authority: HeaderValue,
     pub(crate) endpoint: Arc<Endpoint>,
-    /// Tells targets apart for hashing, the same on every gateway.
-    pub(super) seed: u64,
-    in_flight: AtomicU32,
-    failures: AtomicU32,
     /// Nanoseconds since the process began, until which calls spare it.
     ejected_until: AtomicU64,
-    ejections: AtomicU32,
     /// Until when it is brought up to its share after it was away.
     ramp_until: AtomicU64,
+    in_flight: AtomicU32,
+    failures: AtomicU32,
     checked_down: AtomicBool,
+    /// The `Host` header of calls to it.
+    pub(crate) authority: HeaderValue,
+    pub(crate) url: UpstreamUrl,
+    pub(crate) id: TargetId,
+    /// Tells targets apart for hashing, the same on every gateway.
+    pub(super) seed: u64,
+    ejections: AtomicU32,
     gauge: Gauge,
     metrics: Arc<DeploymentMetrics>,
 }

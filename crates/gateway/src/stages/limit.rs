@@ -130,14 +130,14 @@ fn count(
                 let reset = seconds_up(retry_after).max(1);
                 let count = Count { limit: rate.requests.into(), remaining: 0, reset };
                 standing.replace(&limit.name, count);
-                Err(Rejection::RateLimited { limit: limit.name.clone(), retry_after })
+                Err(Rejection::RateLimited { limit: limit.name.as_str().into(), retry_after })
             }
         },
         PreparedAmount::Concurrent(most) => {
             if counters.enter(key, *most, now) {
                 Ok(())
             } else {
-                Err(Rejection::TooManyConcurrent { limit: limit.name.clone() })
+                Err(Rejection::TooManyConcurrent { limit: limit.name.as_str().into() })
             }
         }
     }

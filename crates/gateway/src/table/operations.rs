@@ -1,9 +1,10 @@
 //! Which operation of a specification a call is.
 
+use compact_str::CompactString;
 use http::Method;
 use model::OperationEntry;
 
-/// The operations of a version, as a tree of path segments.
+/// The operations of a version, as a tree of path segments. Short texts lie where they are compared.
 pub(crate) struct Operations {
     root: Node,
     operations: Vec<Operation>,
@@ -19,13 +20,13 @@ pub(crate) struct Operation {
 pub(crate) struct MediaTypes(Vec<MediaType>);
 
 struct MediaType {
-    text: Box<str>,
+    text: CompactString,
     slash: usize,
 }
 
 #[derive(Default)]
 struct Node {
-    literals: Vec<(Box<str>, Node)>,
+    literals: Vec<(CompactString, Node)>,
     patterns: Vec<(Pattern, Node)>,
     methods: Vec<(Method, u16)>,
 }
@@ -33,8 +34,8 @@ struct Node {
 /// A segment with a parameter: what stands before and after it.
 #[derive(PartialEq, Eq)]
 struct Pattern {
-    before: Box<str>,
-    after: Box<str>,
+    before: CompactString,
+    after: CompactString,
 }
 
 impl Operations {
