@@ -195,10 +195,11 @@ impl Installation {
     /// Stops accepting, finishes what is in flight, counts the last usage, and ends.
     pub(crate) async fn shut_down(self) -> anyhow::Result<()> {
         tracing::info!("stopping: calls in flight are finished");
-        let grace = Duration::from_secs(self.settings.gateway.drain_seconds);
+        let settings = &self.settings.gateway;
+        let grace = Duration::from_secs(settings.drain_seconds);
         self.control.drain();
         if let Some(gateway) = self.gateway.clone() {
-            drain(gateway, grace).await?;
+            drain(gateway, Duration::from_secs(settings.drain_delay_seconds), grace).await?;
         }
         self.stop.cancel();
         self.tracker.close();
@@ -262,7 +263,13 @@ pub(crate) fn export_traces(
 }
 
 /// Finishes the calls in flight.
-pub(crate) async fn drain(gateway: Arc<Gateway>, grace: Duration) -> anyhow::Result<()> {
+pub(crate) async fn drain(
+    gateway: Arc<Gateway>,
+    delay: Duration,
+    grace: Duration,
+) -> anyhow::Result<()> {
+    // Balancers send calls here until they have seen that it is not ready any more.
+    tokio::time::sleep(delay).await;
     let drained = tokio::task::spawn_blocking(move || gateway.shut_down(grace));
     drained.await.context("the gateway could not be drained")
 }

@@ -17,6 +17,7 @@ use crate::{
 
 /// A running gateway that follows another machine.
 pub(crate) struct RemoteGateway {
+    delay: Duration,
     grace: Duration,
     gateway: Arc<Gateway>,
     control: Arc<Control>,
@@ -72,15 +73,16 @@ impl RemoteGateway {
             gateway.address = %gateway.local_addr(),
             "listening"
         );
+        let delay = Duration::from_secs(settings.gateway.drain_delay_seconds);
         let grace = Duration::from_secs(settings.gateway.drain_seconds);
-        Ok(Self { grace, gateway, control, tracker, stop, _data: data })
+        Ok(Self { delay, grace, gateway, control, tracker, stop, _data: data })
     }
 
     /// Stops accepting, finishes what is in flight, ships the last usage if the control plane is there, and ends.
     pub(crate) async fn shut_down(self) -> anyhow::Result<()> {
         tracing::info!("stopping: calls in flight are finished");
         self.control.drain();
-        drain(self.gateway, self.grace).await?;
+        drain(self.gateway, self.delay, self.grace).await?;
         self.stop.cancel();
         self.tracker.close();
         if tokio::time::timeout(self.grace, self.tracker.wait()).await.is_err() {

@@ -8,6 +8,7 @@
 
 use std::{
     net::SocketAddr,
+    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -38,7 +39,7 @@ struct Called {
 
 impl Called {
     async fn start(database: Database) -> Self {
-        let feed = Node::feed_address();
+        let feed = Node::free_address();
         let changes = json!({ "feed": { "listen": feed } });
         let installation = Installation::start_with(BINARY, database, changes).await;
         let hospital = installation.tenant("hospital").await;
@@ -294,4 +295,97 @@ async fn a_remote_gateway_serves_while_control_plane_and_database_are_away() {
         (called.volume().await >= 50).then_some(())
     })
     .await;
+}
+
+/// A balancer before gateways, which asks them whether they are ready.
+struct Balancer {
+    process: Child,
+    address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Balancer {
+    fn before(nodes: &[&Node]) -> Self {
+        let address = Node::free_address();
+        let servers: String = (1..)
+            .zip(nodes)
+            .map(|(number, node)| {
+                let (calls, checks) = (node.gateway().address(), node.operations().address());
+                format!("    server gateway-{number} {calls} check port {}\n", checks.port())
+            })
+            .collect();
+        let config = format!(
+            "defaults
+    mode http
+    timeout connect 1s
+    timeout client 20s
+    timeout server 20s
+    retries 3
+    option redispatch
+frontend calls
+    bind {address}
+    default_backend gateways
+backend gateways
+    balance roundrobin
+    option httpchk GET /readyz
+    default-server inter 100ms fall 1 rise 1
+{servers}"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("haproxy.cfg");
+        std::fs::write(&path, config).unwrap();
+        let process = Command::new("haproxy")
+            .args(["-q", "-db", "-f"])
+            .arg(path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("HAProxy is missing: apt-get install haproxy");
+        Self { process, address, _folder: folder }
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_fails_while_gateways_behind_a_balancer_are_restarted() {
+    let called = Called::start(Database::sqlite()).await;
+    let (mut one, mut other) = (called.node().await, called.node().await);
+    let balancer = Balancer::before(&[&one, &other]);
+    let caller = Client::at(balancer.address).with_header("x-api-key", &called.key);
+    eventually("the balancer passes calls on", SOON, || async {
+        let answer = caller.get("/scheduling/appointments").try_send().await.ok()?;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (sent, answered) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut callers = JoinSet::new();
+    for _ in 0..8 {
+        let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
+        callers.spawn(keep_calling(caller.clone(), stop, sent, Arc::clone(&answered)));
+    }
+    for node in [&mut one, &mut other] {
+        let before = answered.load(Ordering::SeqCst);
+        assert!(node.terminate().await.success());
+        node.launch().await;
+        eventually("the gateway is ready again", SOON, || async {
+            let answer = node.operations().get("/readyz").try_send().await.ok()?;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+        eventually("calls went on meanwhile", SOON, || async {
+            (answered.load(Ordering::SeqCst) > before + 500).then_some(())
+        })
+        .await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    callers.join_all().await;
+    assert_eq!(answered.load(Ordering::SeqCst), sent.load(Ordering::SeqCst));
 }

@@ -74,6 +74,8 @@ pub struct Gateway {
     pub max_connections: usize,
     /// The largest request body that is compared with the specification, in bytes.
     pub max_validated_bytes: u64,
+    /// How long new calls are still taken after readiness went off, in seconds: until balancers have noticed.
+    pub drain_delay_seconds: u64,
     /// How long calls in flight may take to end, in seconds.
     pub drain_seconds: u64,
     /// TLS towards clients.
@@ -266,6 +268,7 @@ impl Default for Gateway {
             trusted_proxies: Vec::new(),
             max_connections: 20_000,
             max_validated_bytes: 1024 * 1024,
+            drain_delay_seconds: 0,
             drain_seconds: 20,
             tls: None,
             h2c: false,

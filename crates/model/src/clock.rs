@@ -20,7 +20,12 @@ impl Clock {
 
     /// A clock that always shows the same time, for testing rules.
     pub fn fixed(at: Timestamp) -> Self {
-        Self(Arc::new(move || at))
+        Self::from_source(move || at)
+    }
+
+    /// A clock that shows what `source` says, for testing what happens when a clock is set.
+    pub fn from_source(source: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(source))
     }
 
     /// The current time.

@@ -48,6 +48,11 @@ impl Client {
         Self { http, address, prefix, headers: HeaderMap::new() }
     }
 
+    /// A client of whatever listens at an address.
+    pub fn at(address: SocketAddr) -> Self {
+        Self::new(Arc::new(RwLock::new(address)), "")
+    }
+
     /// The same client with another bearer token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {

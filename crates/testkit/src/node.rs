@@ -4,7 +4,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, RwLock},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -14,24 +14,25 @@ use tokio::sync::mpsc;
 
 use crate::{
     Client, eventually,
-    installation::{NOWHERE, START, Word, addresses, listen},
+    installation::{START, Word, addresses, listen},
 };
 
-/// A running `caduceus serve --role gateway` with its own data folder. It is killed when dropped.
+/// A running `caduceus serve --role gateway` with its own data folder, which keeps its addresses over restarts. It is
+/// killed when dropped.
 #[derive(Debug)]
 pub struct Node {
     binary: PathBuf,
     process: Option<Child>,
     folder: TempDir,
-    control: Arc<RwLock<SocketAddr>>,
-    gateway: Arc<RwLock<SocketAddr>>,
+    control: SocketAddr,
+    gateway: SocketAddr,
     log: Arc<Mutex<String>>,
     clients: [Client; 2],
 }
 
 impl Node {
-    /// An address for a feed that nobody listens on yet, and that stays the same over restarts.
-    pub fn feed_address() -> SocketAddr {
+    /// An address that nobody listens on yet.
+    pub fn free_address() -> SocketAddr {
         TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
     }
 
@@ -40,15 +41,14 @@ impl Node {
         let folder = tempfile::Builder::new().prefix("caduceus-node-").tempdir().unwrap();
         let config = json!({
             "control": { "url": format!("https://{feed}") },
-            "gateway": { "workers": 2, "drainSeconds": 5 },
+            "gateway": { "workers": 2, "drainDelaySeconds": 1, "drainSeconds": 5 },
             "feed": { "token": token },
             "network": { "allowedRanges": ["127.0.0.0/8"] },
             "log": { "format": "json" },
         });
         std::fs::write(folder.path().join("config.yaml"), config.to_string()).unwrap();
-        let (control, gateway) = (Arc::new(RwLock::new(NOWHERE)), Arc::new(RwLock::new(NOWHERE)));
-        let clients =
-            [Client::new(Arc::clone(&control), ""), Client::new(Arc::clone(&gateway), "")];
+        let (control, gateway) = (Self::free_address(), Self::free_address());
+        let clients = [control, gateway].map(Client::at);
         let log = Arc::default();
         let mut node =
             Self { binary: binary.into(), process: None, folder, control, gateway, log, clients };
@@ -63,7 +63,8 @@ impl Node {
             .arg(self.folder.path().join("config.yaml"))
             .arg("--data-dir")
             .arg(self.folder.path().join("data"))
-            .args(["--control-listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"])
+            .args(["--control-listen", &self.control.to_string()])
+            .args(["--gateway-listen", &self.gateway.to_string()])
             .env_remove("CADUCEUS_DATABASE_URL")
             .env_remove("CADUCEUS_DATA_DIR")
             .stdin(Stdio::null())
@@ -76,8 +77,7 @@ impl Node {
         self.process = Some(process);
         match tokio::time::timeout(START, said.recv()).await {
             Ok(Some(Word::Listening { control, gateway })) => {
-                *self.control.write().unwrap() = control;
-                *self.gateway.write().unwrap() = gateway;
+                assert_eq!((control, gateway), (self.control, self.gateway));
             }
             _ => panic!("the gateway did not start:\n{}", self.log()),
         }

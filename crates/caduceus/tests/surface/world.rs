@@ -24,7 +24,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn create(database: Database) -> Self {
-        let feed = Node::feed_address();
+        let feed = Node::free_address();
         let changes = json!({ "feed": { "listen": feed } });
         let binary = env!("CARGO_BIN_EXE_caduceus");
         let installation = Installation::start_with(binary, database, changes).await;

@@ -399,6 +399,29 @@ fn a_target_that_answers_nothing_is_contained() {
 }
 
 #[test]
+fn a_connection_on_which_pings_stay_unanswered_is_given_up() {
+    let silent = framing_target(|_connection, _id, _stream| true);
+    let well = http2_target(
+        |_builder| {},
+        |_request, mut respond| async move { say(&mut respond, "well") },
+    );
+    let mut entry = http2(&[silent, well]);
+    entry.upstream.timeout_ms = 60_000;
+    let gateway = serving_with_one_worker(entry);
+    let mut client = gateway.client();
+    client.stream().set_read_timeout(Some(Duration::from_secs(50))).unwrap();
+    // Calls go to one and the other in turn, until one meets the silent target.
+    let mut took = Duration::ZERO;
+    while took < Duration::from_secs(1) {
+        let began = Instant::now();
+        assert_eq!(client.get("/lab", 1).text(), "well");
+        took = began.elapsed();
+    }
+    assert!((Duration::from_secs(25)..Duration::from_secs(45)).contains(&took), "{took:?}");
+    assert!(gateway.metrics().contains("fault=\"broken\"}"));
+}
+
+#[test]
 fn endless_fields_are_contained() {
     let target = framing_target(|_connection, id, stream| {
         // `x: x…` without indexing, again and again, in frames that never say that they are the last.

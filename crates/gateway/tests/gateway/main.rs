@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "what fails in a test helper fails the test")]
 
 mod balance;
+mod clock;
 mod delivery;
+mod disk;
 mod exchange;
 mod faults;
 mod framing;
