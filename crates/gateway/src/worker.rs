@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    future::poll_fn,
     io,
     net::SocketAddr,
     rc::Rc,
@@ -10,7 +9,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -179,9 +177,16 @@ async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>) -> io::Result<()> {
     let ticking = background.spawn_local(tick(Rc::clone(&worker)));
 
     let accepting = TaskTracker::new();
-    for Listener { socket, entrance } in listeners {
-        let listener = TcpListener::from_std(socket)?;
-        accepting.spawn_local(accept_all(Rc::clone(&worker), listener, entrance));
+    for listener in listeners {
+        let accepting_all = accept_all(Rc::clone(&worker), listener);
+        accepting.spawn_local(async move {
+            if let Err(error) = accepting_all.await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot accept connections"
+                );
+            }
+        });
     }
     accepting.close();
     accepting.wait().await;
@@ -204,7 +209,10 @@ async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>) -> io::Result<()> {
 
 /// Accepts connections until it is time to stop. Those that wait in the listener's queue then are still accepted:
 /// nobody else would.
-async fn accept_all(worker: Rc<Worker>, listener: TcpListener, entrance: Entrance) {
+async fn accept_all(worker: Rc<Worker>, listener: Listener) -> io::Result<()> {
+    let Listener { socket, entrance } = listener;
+    let queue = socket.try_clone()?;
+    let listener = TcpListener::from_std(socket)?;
     let stopping = worker.shared.stopping.clone();
     while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
         match accepted {
@@ -219,13 +227,27 @@ async fn accept_all(worker: Rc<Worker>, listener: TcpListener, entrance: Entranc
             }
         }
     }
-    poll_fn(|context| {
-        while let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(context) {
-            accept(&worker, stream, peer, &entrance);
-        }
-        Poll::Ready(())
-    })
-    .await;
+    for (stream, peer) in waiting(&queue) {
+        stream.set_nonblocking(true)?;
+        accept(&worker, TcpStream::from_std(stream)?, peer, &entrance);
+    }
+    Ok(())
+}
+
+/// The connections that wait in the queue of a listener, at most as many as it holds. It is asked itself, because what is
+/// known of its readiness may be old.
+fn waiting(
+    listener: &std::net::TcpListener,
+) -> impl Iterator<Item = (std::net::TcpStream, SocketAddr)> {
+    std::iter::repeat_with(|| listener.accept())
+        .take(BACKLOG.unsigned_abs() as usize)
+        .take_while(|accepted| {
+            // A client that has left meanwhile does not stand for those behind it.
+            accepted
+                .as_ref()
+                .map_or_else(|error| error.kind() == io::ErrorKind::ConnectionAborted, |_| true)
+        })
+        .filter_map(Result::ok)
 }
 
 fn accept(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, entrance: &Entrance) {
@@ -304,4 +326,19 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_who_waits_is_let_in() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = |_| std::net::TcpStream::connect(address).unwrap();
+        let clients: Vec<_> = (0..500).map(connect).collect();
+        assert_eq!(waiting(&listener).count(), clients.len());
+        assert_eq!(waiting(&listener).count(), 0);
+    }
 }

@@ -23,7 +23,7 @@ use prometheus_client::{
 
 use super::{
     Shed, UpstreamFault,
-    families::{DeploymentLabels, Families},
+    families::{DeploymentLabels, Families, RouteLabels},
     tally::{DeploymentTally, Histogram, RouteTally},
 };
 
@@ -182,6 +182,19 @@ impl AllSeries {
         }
     }
 
+    /// The calls of all deployments, and of all routes that were called. Whoever writes them down holds up nobody.
+    fn known(&self) -> (Vec<(DeploymentLabels, DeploymentTally)>, Vec<(RouteLabels, RouteCalls)>) {
+        let all = self.lock();
+        let deployments =
+            all.iter().map(|(labels, held)| (labels.clone(), held.calls.clone())).collect();
+        let routes = all.iter().flat_map(|(labels, held)| {
+            held.routes.values().map(|calls| (labels.route(&calls.route), calls.clone()))
+        });
+        // One for which a handle was made may not have had a call yet.
+        let called = routes.filter(|(_, calls)| calls.counts().next().is_some()).collect();
+        (deployments, called)
+    }
+
     fn make_room(&self) -> bool {
         let taken = self.routes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |routes| {
             (routes < self.most_routes).then_some(routes + 1)
@@ -207,18 +220,10 @@ impl RouteCalls {
 /// The calls of all deployments.
 impl Collector for AllSeries {
     fn encode(&self, mut encoder: DescriptorEncoder) -> std::fmt::Result {
-        let deployments = self.lock();
-        let routes = || {
-            let routes = deployments.iter().flat_map(|(labels, held)| {
-                held.routes.values().map(|calls| (labels.route(&calls.route), calls))
-            });
-            // One for which a handle was made has not had a call yet.
-            routes.filter(|(_, calls)| calls.tally.calls().iter().any(|calls| *calls > 0))
-        };
-
+        let (deployments, routes) = self.known();
         let mut requests =
             encoder.encode_descriptor("requests", "Calls answered", None, MetricType::Counter)?;
-        for (labels, calls) in routes() {
+        for (labels, calls) in &routes {
             for ((method, class), count) in calls.counts() {
                 let call = labels.call(method, class);
                 requests
@@ -232,8 +237,8 @@ impl Collector for AllSeries {
             Some(&Unit::Seconds),
             MetricType::Histogram,
         )?;
-        for (labels, calls) in routes() {
-            encode(&mut durations, &labels, &calls.tally.durations())?;
+        for (labels, calls) in &routes {
+            encode(&mut durations, labels, &calls.tally.durations())?;
         }
         let mut waits = encoder.encode_descriptor(
             "upstream_duration",
@@ -241,8 +246,8 @@ impl Collector for AllSeries {
             Some(&Unit::Seconds),
             MetricType::Histogram,
         )?;
-        for (labels, held) in &*deployments {
-            encode(&mut waits, labels, &held.calls.upstream())?;
+        for (labels, calls) in &deployments {
+            encode(&mut waits, labels, &calls.upstream())?;
         }
         let mut in_flight = encoder.encode_descriptor(
             "requests_in_flight",
@@ -250,8 +255,8 @@ impl Collector for AllSeries {
             None,
             MetricType::Gauge,
         )?;
-        for (labels, held) in &*deployments {
-            in_flight.encode_family(labels)?.encode_gauge(&held.calls.in_flight())?;
+        for (labels, calls) in &deployments {
+            in_flight.encode_family(labels)?.encode_gauge(&calls.in_flight())?;
         }
         Ok(())
     }
