@@ -6,6 +6,7 @@ mod balance;
 mod delivery;
 mod exchange;
 mod faults;
+mod foreign;
 mod framing;
 mod headers;
 mod http2;
