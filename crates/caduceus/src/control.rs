@@ -25,16 +25,20 @@ use market::Market;
 use model::Clock;
 use serde_json::{Value, json};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
+use crate::tls::{Accepted, ControlTls};
+
 /// What answers on the control listener.
 pub(crate) struct Control {
     gateway: Option<Arc<Gateway>>,
     follower: Option<Arc<Follower>>,
+    tls: Option<Arc<ControlTls>>,
     clock: Clock,
     plane: ArcSwapOption<Plane>,
     is_draining: AtomicBool,
@@ -45,6 +49,16 @@ struct Plane {
     market: Arc<Market>,
 }
 
+/// How a client came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entrance {
+    /// Without TLS, where none is spoken.
+    Plain,
+    Tls,
+    /// Without TLS, where nothing else is spoken.
+    Mistaken,
+}
+
 /// The most connections at once; further ones wait.
 const CONNECTIONS: usize = 1_024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,14 +66,23 @@ const HEADERS_MAX: usize = 64 * 1024;
 
 impl Control {
     /// The listener of a control plane, with or without a gateway.
-    pub(crate) fn new(gateway: Option<Arc<Gateway>>, clock: Clock) -> Self {
-        let plane = ArcSwapOption::empty();
-        Self { gateway, follower: None, clock, plane, is_draining: AtomicBool::new(false) }
+    pub(crate) fn new(
+        gateway: Option<Arc<Gateway>>,
+        tls: Option<ControlTls>,
+        clock: Clock,
+    ) -> Self {
+        let (plane, is_draining) = (ArcSwapOption::empty(), AtomicBool::new(false));
+        Self { gateway, follower: None, tls: tls.map(Arc::new), clock, plane, is_draining }
     }
 
     /// The listener of a gateway alone.
-    pub(crate) fn of_gateway(gateway: Arc<Gateway>, follower: Arc<Follower>, clock: Clock) -> Self {
-        Self { follower: Some(follower), ..Self::new(Some(gateway), clock) }
+    pub(crate) fn of_gateway(
+        gateway: Arc<Gateway>,
+        follower: Arc<Follower>,
+        tls: Option<ControlTls>,
+        clock: Clock,
+    ) -> Self {
+        Self { follower: Some(follower), ..Self::new(Some(gateway), tls, clock) }
     }
 
     /// Answers the control API from now on.
@@ -79,6 +102,9 @@ impl Control {
         tracker: TaskTracker,
         stop: CancellationToken,
     ) {
+        if let Some(tls) = &self.tls {
+            tracker.spawn(Arc::clone(tls).renew(stop.clone()));
+        }
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
             let Ok((stream, address)) = accepted else {
@@ -102,13 +128,35 @@ impl Control {
         address: SocketAddr,
         stop: CancellationToken,
     ) {
+        let Some(tls) = &self.tls else {
+            return self.serve_http(stream, address, Entrance::Plain, stop).await;
+        };
+        match stop.run_until_cancelled(tls.accept(stream)).await.flatten() {
+            Some(Accepted::Tls(stream)) => {
+                self.serve_http(stream, address, Entrance::Tls, stop).await;
+            }
+            Some(Accepted::Plain(stream)) => {
+                self.serve_http(stream, address, Entrance::Mistaken, stop).await;
+            }
+            None => {}
+        }
+    }
+
+    async fn serve_http(
+        self: Arc<Self>,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+        address: SocketAddr,
+        entrance: Entrance,
+        stop: CancellationToken,
+    ) {
         let service =
             hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
                 let control = Arc::clone(&self);
                 async move {
                     let mut request = request.map(Body::new);
                     request.extensions_mut().insert(ConnectInfo(address));
-                    Ok::<_, std::convert::Infallible>(control.answer(request).await)
+                    let response = control.answer_at(entrance, request).await;
+                    Ok::<_, std::convert::Infallible>(response)
                 }
             });
         let connection = hyper::server::conn::http1::Builder::new()
@@ -122,6 +170,22 @@ impl Control {
             // A client that went away meanwhile is no concern.
             drop(connection.await);
         }
+    }
+
+    async fn answer_at(&self, entrance: Entrance, request: Request) -> Response {
+        if entrance == Entrance::Mistaken {
+            let mut response = text(StatusCode::BAD_REQUEST, "TLS is spoken here: use https\n");
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+            return response;
+        }
+        let mut response = self.answer(request).await;
+        if entrance == Entrance::Tls
+            && let Some(hsts) = self.tls.as_ref().and_then(|tls| tls.hsts())
+        {
+            response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
+        response
     }
 
     async fn answer(&self, request: Request) -> Response {
@@ -209,6 +273,10 @@ impl Control {
         if let Some(follower) = &self.follower {
             follower.encode_metrics(&mut out);
         }
+        let encoded = encoded.and_then(|()| match &self.tls {
+            Some(tls) => tls.encode_metrics(&mut out),
+            None => Ok(()),
+        });
         if encoded.is_err() {
             return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n");
         }

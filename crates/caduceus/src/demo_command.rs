@@ -102,7 +102,7 @@ async fn fill(installation: &Installation) -> anyhow::Result<DemoRecord> {
 }
 
 fn announce(json: bool, installation: &Installation, record: DemoRecord) -> anyhow::Result<()> {
-    let control_url = format!("http://{}", installation.control_address());
+    let control_url = installation.control_url();
     let gateway_url = format!("http://{}", installation.gateway_address());
     let samples = samples(&gateway_url, &record);
     let announcement = Announcement {

@@ -4,6 +4,7 @@ use std::{io::Write, net::TcpListener, process::ExitCode};
 
 use clap::Args;
 use config::{DataDir, DataDirError, Settings};
+use gateway::Certificates;
 use store::Database;
 
 use crate::{ConfigArgs, serve};
@@ -30,6 +31,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut findings = vec![Finding::Fine("the configuration is well-formed".to_owned())];
     let is_running = check_data_dir(&settings, &mut findings);
     serve::runtime()?.block_on(check_database(&settings, &mut findings));
+    check_certificates(&settings, &mut findings);
     if !is_running {
         check_addresses(&settings, &mut findings);
     }
@@ -91,6 +93,18 @@ async fn check_database(settings: &Settings, findings: &mut Vec<Finding>) {
     }
 }
 
+fn check_certificates(settings: &Settings, findings: &mut Vec<Finding>) {
+    let control = settings.control.tls.as_ref().map(|tls| &tls.certificates);
+    let gateway = settings.gateway.tls.as_ref().map(|tls| &tls.certificates);
+    for (name, folder) in [("control.tls", control), ("gateway.tls", gateway)] {
+        let Some(folder) = folder else { continue };
+        findings.push(match Certificates::load(folder) {
+            Ok(_) => Finding::Fine(format!("the certificates of {name} can be used")),
+            Err(error) => Finding::Wrong(format!("{name}: {:#}", anyhow::Error::from(error))),
+        });
+    }
+}
+
 fn check_addresses(settings: &Settings, findings: &mut Vec<Finding>) {
     let listeners = [
         ("control.listen", Some(settings.control.listen)),
@@ -105,9 +119,9 @@ fn check_addresses(settings: &Settings, findings: &mut Vec<Finding>) {
             Err(error) => findings.push(Finding::Wrong(format!("{name} {address}: {error}"))),
         }
     }
-    if !settings.control.listen.ip().is_loopback() {
+    if !settings.control.listen.ip().is_loopback() && settings.control.tls.is_none() {
         findings.push(Finding::Note(
-            "control.listen is reachable from other machines and speaks plain HTTP: put TLS in front of it"
+            "control.listen is reachable from other machines and speaks plain HTTP: set control.tls, or put TLS in front of it"
                 .to_owned(),
         ));
     }

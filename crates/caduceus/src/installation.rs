@@ -20,7 +20,7 @@ use store::Database;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{control::Control, traces::Exporter};
+use crate::{control::Control, tls::ControlTls, traces::Exporter};
 
 /// A running installation.
 pub(crate) struct Installation {
@@ -59,6 +59,7 @@ impl Installation {
         let master = data.master_key(settings.master_key_file.as_deref())?;
         let secrets = Secrets::derive(&master);
         let clock = Clock::system();
+        let tls = settings.control.tls.as_ref().map(ControlTls::load).transpose()?;
         let gateway = match role {
             Role::All => {
                 let key = CredentialKey::new(secrets.credential_key());
@@ -71,7 +72,7 @@ impl Installation {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let control = Arc::new(Control::new(gateway.clone(), clock.clone()));
+        let control = Arc::new(Control::new(gateway.clone(), tls, clock.clone()));
         let tracker = TaskTracker::new();
         let stop = CancellationToken::new();
         if let Some(gateway) = &gateway {
@@ -173,8 +174,9 @@ impl Installation {
     }
 
     /// Where the control API is served.
-    pub(crate) const fn control_address(&self) -> SocketAddr {
-        self.control_address
+    pub(crate) fn control_url(&self) -> String {
+        let scheme = if self.settings.control.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.control_address)
     }
 
     /// Where APIs are called.

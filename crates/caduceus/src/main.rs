@@ -8,6 +8,7 @@ mod keys;
 mod logging;
 mod remote;
 mod serve;
+mod tls;
 mod traces;
 mod validate;
 

@@ -13,6 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     control::Control,
     installation::{drain, export_traces, listen, start_gateway},
+    tls::ControlTls,
 };
 
 /// A running gateway that follows another machine.
@@ -48,6 +49,7 @@ impl RemoteGateway {
                 identity
             }
         };
+        let tls = settings.control.tls.as_ref().map(ControlTls::load).transpose()?;
         let clock = Clock::system();
         let key = CredentialKey::new(identity.credential_key()?);
         let gateway = start_gateway(&settings, &data, &secrets, key, clock.clone())?;
@@ -62,8 +64,8 @@ impl RemoteGateway {
             secrets.usage_key(),
             clock.clone(),
         );
-        let control =
-            Arc::new(Control::of_gateway(Arc::clone(&gateway), Arc::clone(&follower), clock));
+        let control = Control::of_gateway(Arc::clone(&gateway), Arc::clone(&follower), tls, clock);
+        let control = Arc::new(control);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         tracker.spawn(Arc::clone(&control).serve(listener, tracker.clone(), stop.clone()));
         export_traces(&settings, &gateway, &tracker, &stop)?;

@@ -120,11 +120,11 @@ impl Signals {
 
 /// The token goes to standard output alone, never to the log.
 fn announce_set_up(installation: &Installation, token: &str) -> anyhow::Result<()> {
-    let address = installation.control_address();
+    let url = installation.control_url();
     writeln!(
         std::io::stdout(),
         "This installation is empty. Set it up once with this one-time token:\n\n\
-         curl -X POST http://{address}/api/v1/auth/setup -H 'Content-Type: application/json' -d '{{\
+         curl -X POST {url}/api/v1/auth/setup -H 'Content-Type: application/json' -d '{{\
          \"token\":\"{token}\",\"tenant\":{{\"slug\":\"my-hospital\",\"name\":\"My Hospital\"}},\
          \"admin\":{{\"email\":\"you@example.org\",\"name\":\"Your Name\",\"password\":\"at least 12 characters\"}}}}'\n"
     )?;

@@ -7,8 +7,8 @@ mod settings;
 
 pub use data_dir::{DataDir, DataDirError};
 pub use settings::{
-    ConfigError, Control, DatabaseSettings, Feed, Gateway, GatewayTls, Log, LogFormat, LogLevel,
-    NetworkSettings, Secret, Settings, Specifications, Tracing, WhenTooOld,
+    ConfigError, Control, ControlTls, DatabaseSettings, Feed, Gateway, GatewayTls, Log, LogFormat,
+    LogLevel, NetworkSettings, Secret, Settings, Specifications, Tracing, WhenTooOld,
 };
 
 /// Every setting with its default and a line of explanation.

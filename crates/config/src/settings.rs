@@ -50,12 +50,25 @@ pub struct DatabaseSettings {
 pub struct Control {
     /// Where it is served.
     pub listen: SocketAddr,
+    /// TLS on that listener; plain HTTP when absent.
+    pub tls: Option<ControlTls>,
     /// Requests per second of one caller.
     pub requests_per_second: u32,
     /// How long an access token is good, in seconds.
     pub token_seconds: u32,
     /// The feed of the control plane, for a gateway on another machine.
     pub url: Option<String>,
+}
+
+/// TLS towards the clients of the control API.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ControlTls {
+    /// The folder of certificates.
+    pub certificates: PathBuf,
+    /// For how long browsers are to insist on TLS, in seconds; 0 says nothing about it.
+    #[serde(default)]
+    pub hsts_seconds: u64,
 }
 
 /// The gateway.
@@ -252,6 +265,7 @@ impl Default for Control {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            tls: None,
             requests_per_second: 50,
             token_seconds: 3_600,
             url: None,

@@ -243,7 +243,7 @@ async fn send(
     })
     .await;
     poll_fn(|context| worker.usage.poll_written(state.ticket(), context)).await;
-    let is_all = matches!(first, Some(None));
+    let is_all = matches!(first, Some(None)) && !body.has_trailers();
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = fields;

@@ -241,6 +241,22 @@ fn large_bodies_pass_both_ways_within_their_windows() {
 }
 
 #[test]
+fn trailers_follow_an_answer_without_data() {
+    let target = raw_target(|mut stream| {
+        while read_head(&mut stream) {
+            let answer =
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Sum: 7\r\n\r\n";
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let gateway = TestGateway::with(snapshot(1, vec![deployment(&[target])]), |settings| {
+        settings.accepts_h2c = true;
+    });
+    let answer = curl(&gateway, "/lab", &[]);
+    assert!(answer.starts_with("HTTP/2 200") && answer.contains("x-sum: 7"), "{answer}");
+}
+
+#[test]
 fn many_streams_are_served_at_once() {
     let target = TestTarget::named("reached");
     let gateway = gateway(&target);

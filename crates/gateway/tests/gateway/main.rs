@@ -8,6 +8,7 @@ mod delivery;
 mod disk;
 mod exchange;
 mod faults;
+mod foreign;
 mod framing;
 mod headers;
 mod http2;
