@@ -10,7 +10,7 @@ use std::borrow::Cow;
 pub(crate) struct AmbiguousPath;
 
 /// Brings `path` into its one form (RFC 3986, 6.2.2); fails when it has dot segments, empty segments, encoded
-/// slashes, backslashes, controls, or escapes that are none.
+/// slashes, backslashes, controls, escapes that are none, or characters encoded longer than they are.
 pub(crate) fn normalize(path: &str) -> Result<Cow<'_, str>, AmbiguousPath> {
     let plain = path.bytes().all(|byte| (0x21..0x7f).contains(&byte) && byte != b'\\');
     if !plain || !path.starts_with('/') {
@@ -23,9 +23,10 @@ pub(crate) fn normalize(path: &str) -> Result<Cow<'_, str>, AmbiguousPath> {
     Ok(path)
 }
 
-/// Whether some servers read the segment as `.` or `..`; parameters behind `;` do not help.
+/// Whether some servers read the segment as `.` or `..`; parameters behind `;`, which may be encoded, do not help.
 fn is_dots(segment: &str) -> bool {
-    matches!(segment.split(';').next(), Some("." | ".."))
+    let name = segment.split(';').next().and_then(|name| name.split("%3B").next());
+    matches!(name, Some("." | ".."))
 }
 
 /// Decodes escapes of unreserved characters, writes the others in upper case, and refuses dangerous ones.
@@ -36,12 +37,19 @@ fn decode(path: &str) -> Result<String, AmbiguousPath> {
         let (before, escape) = rest.split_at(at);
         decoded.push_str(before);
         let digits = escape.get(1..3).ok_or(AmbiguousPath)?;
-        if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(AmbiguousPath);
-        }
-        let Ok(byte) = u8::from_str_radix(digits, 16) else { return Err(AmbiguousPath) };
+        let byte = escaped(escape).ok_or(AmbiguousPath)?;
         match byte {
             b'/' | b'\\' | 0x00..0x20 | 0x7f => return Err(AmbiguousPath),
+            // What UTF-8 writes in fewer bytes; some servers read dots and slashes in it (RFC 3629, 3 and 10).
+            0xc0 | 0xc1 => return Err(AmbiguousPath),
+            0xe0 | 0xf0 => {
+                let least = if byte == 0xe0 { 0xa0 } else { 0x90 };
+                if escape.get(3..).and_then(escaped).is_some_and(|next| next < least) {
+                    return Err(AmbiguousPath);
+                }
+                decoded.push('%');
+                decoded.extend(digits.chars().map(|digit| digit.to_ascii_uppercase()));
+            }
             b'-' | b'.' | b'_' | b'~' => decoded.push(char::from(byte)),
             _ if byte.is_ascii_alphanumeric() => decoded.push(char::from(byte)),
             _ => {
@@ -53,6 +61,13 @@ fn decode(path: &str) -> Result<String, AmbiguousPath> {
     }
     decoded.push_str(rest);
     Ok(decoded)
+}
+
+/// The byte that an escape at the start stands for.
+fn escaped(text: &str) -> Option<u8> {
+    let digits = text.strip_prefix('%')?.get(..2)?;
+    let are_digits = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if are_digits { u8::from_str_radix(digits, 16).ok() } else { None }
 }
 
 #[cfg(test)]
@@ -90,6 +105,12 @@ mod tests {
             "/a b",
             "/a/..;x/b",
             "/a%+1",
+            "/a/..%3b/x",
+            "/a/%2e%2e%3Bx",
+            "/%c0%ae%c0%ae/x",
+            "/a%c1%9cb",
+            "/%e0%80%ae/x",
+            "/%f0%80%80%ae/x",
         ] {
             assert_eq!(normalize(bad), Err(AmbiguousPath), "{bad}");
         }
@@ -104,6 +125,8 @@ mod tests {
             ("/%61%2d%7E", "/a-~"),
             ("/caf%c3%a9%20x%3b", "/caf%C3%A9%20x%3B"),
             ("/%252e%252e", "/%252e%252e"),
+            ("/%e0%a0%80%f0%90%80%80", "/%E0%A0%80%F0%90%80%80"),
+            ("/a..%3bx", "/a..%3Bx"),
         ] {
             assert_eq!(normalize(path).as_deref(), Ok(form));
         }

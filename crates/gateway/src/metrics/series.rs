@@ -66,6 +66,9 @@ pub(super) struct RouteCalls {
     tally: RouteTally<KINDS>,
 }
 
+type OfDeployment = (DeploymentLabels, DeploymentTally);
+type OfRoute = (RouteLabels, RouteCalls);
+
 /// The method, if it is a known one, otherwise `other`: a client may put anything there.
 pub(crate) fn method_name(method: &Method) -> &'static str {
     METHODS.get(method_index(method)).copied().unwrap_or(OTHER)
@@ -183,7 +186,7 @@ impl AllSeries {
     }
 
     /// The calls of all deployments, and of all routes that were called. Whoever writes them down holds up nobody.
-    fn known(&self) -> (Vec<(DeploymentLabels, DeploymentTally)>, Vec<(RouteLabels, RouteCalls)>) {
+    fn known(&self) -> (Vec<OfDeployment>, Vec<OfRoute>) {
         let all = self.lock();
         let deployments =
             all.iter().map(|(labels, held)| (labels.clone(), held.calls.clone())).collect();

@@ -11,6 +11,7 @@ mod faults;
 mod foreign;
 mod framing;
 mod headers;
+mod hostile;
 mod http2;
 mod http2_upstream;
 mod identity;

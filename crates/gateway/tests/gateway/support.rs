@@ -25,6 +25,7 @@ use model::{
     Update, Upstream, UpstreamUrl, UsageRecord, VersionId,
 };
 use tempfile::TempDir;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) const KEY: [u8; 32] = [7; 32];
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -490,11 +491,12 @@ impl Seen {
     }
 }
 
-/// A well-behaved target.
+/// A well-behaved target. It ends with the last that holds it.
 #[derive(Clone)]
 pub(crate) struct TestTarget {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    _running: Arc<DropGuard>,
 }
 
 impl TestTarget {
@@ -509,7 +511,9 @@ impl TestTarget {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let target = Self { address, seen: Arc::clone(&seen) };
+        let stop = CancellationToken::new();
+        let running = Arc::new(stop.clone().drop_guard());
+        let target = Self { address, seen: Arc::clone(&seen), _running: running };
         let answer = Arc::new(answer);
         thread::spawn(move || {
             let runtime =
@@ -518,7 +522,8 @@ impl TestTarget {
                 listener.set_nonblocking(true).unwrap();
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 let mut connections = tokio::task::JoinSet::new();
-                while let Ok((stream, _)) = listener.accept().await {
+                while let Some(Ok((stream, _))) = stop.run_until_cancelled(listener.accept()).await
+                {
                     let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
                     connections.spawn(async move {
                         let service = service_fn(move |request| {
