@@ -6,6 +6,8 @@ mod check;
 mod chunks;
 mod connection;
 mod endpoint;
+#[cfg(feature = "fuzzing")]
+mod fuzz;
 mod head;
 mod http1;
 mod http2;
@@ -21,6 +23,8 @@ pub(crate) use breaker::Outcome;
 pub(crate) use check::HealthChecks;
 pub(crate) use connection::{AnswerHead, NoAnswer, RequestHead, UpstreamConnection};
 pub(crate) use endpoint::{Endpoint, Endpoints};
+#[cfg(feature = "fuzzing")]
+pub(crate) use fuzz::fuzz;
 pub(crate) use pool::{ConnectError, Need, Pool};
 pub(crate) use stream::UpstreamStream;
 pub(crate) use target::Target;

@@ -1,5 +1,7 @@
 //! One client connection: accepted, served, closed.
 
+#[cfg(feature = "fuzzing")]
+mod fuzz;
 mod head;
 mod http1;
 mod http2;
@@ -22,6 +24,8 @@ use std::{
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use fuzz::fuzz;
 pub(crate) use head::{Offence, RequestHead, is_token, number};
 pub(crate) use http2::StreamBody;
 pub(crate) use state::{Command, ConnectionState, Connections, Peer};

@@ -14,6 +14,9 @@ mod coding;
 mod connection;
 mod date;
 mod fields;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 mod gateway;
 mod headers;
 mod keeper;

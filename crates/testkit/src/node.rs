@@ -1,6 +1,7 @@
 //! The real binary as a gateway alone, following an installation.
 
 use std::{
+    hash::{BuildHasher, Hasher, RandomState},
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
@@ -31,9 +32,17 @@ pub struct Node {
 }
 
 impl Node {
-    /// An address that nobody listens on yet.
+    /// An address that nobody listens on yet, and that no connection is given meanwhile: it lies below the ports that the
+    /// system gives out.
     pub fn free_address() -> SocketAddr {
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+        let ports = 10_000..30_000;
+        loop {
+            let chance = RandomState::new().build_hasher().finish();
+            let port = ports.start + u16::try_from(chance % ports.len() as u64).unwrap();
+            if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+                return listener.local_addr().unwrap();
+            }
+        }
     }
 
     /// Starts a gateway that enrols itself with a token.
