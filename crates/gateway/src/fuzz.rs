@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::{balance, connection, path};
+use crate::{balance, connection, path, table};
 
 /// Requests as clients send them: read in parts or whole they are the same, each is framed in one way, and its normal form
 /// is read as the same request.
@@ -33,4 +33,9 @@ pub fn paths(bytes: &[u8]) {
         assert!(name != "." && name != "..", "{form}");
     }
     assert!(form.bytes().all(|byte| byte.is_ascii_graphic()), "{form}");
+}
+
+/// Routes and operations: what is found is what a plain search finds.
+pub fn routes(bytes: &[u8]) {
+    table::fuzz(bytes);
 }

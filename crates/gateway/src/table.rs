@@ -1,6 +1,9 @@
 //! A structure, compiled into the tables that calls are decided by, with the roster beside it.
 
+#[cfg(feature = "fuzzing")]
+mod fuzz;
 mod operations;
+mod prefixes;
 mod validation;
 
 use std::{
@@ -18,7 +21,10 @@ use model::{
     VersionId,
 };
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use fuzz::fuzz;
 pub(crate) use operations::{Operation, Operations};
+use prefixes::Prefixes;
 pub(crate) use validation::{ReadRules, Validation};
 
 use crate::{
@@ -30,6 +36,8 @@ use crate::{
 };
 
 type Map<K, V> = HashMap<K, V, ahash::RandomState>;
+/// The routes of one host.
+type Routes = Prefixes<Arc<Deployment>>;
 
 /// Why a structure was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,8 +60,8 @@ pub(crate) struct Table {
     pub(crate) deployments: Vec<Arc<Deployment>>,
     /// What the deployments were compiled from, in the same order.
     entries: Vec<Arc<DeploymentEntry>>,
-    hosts: Map<CompactString, Prefixes>,
-    any_host: Prefixes,
+    hosts: Map<CompactString, Routes>,
+    any_host: Routes,
     /// By the number that the roster gives a plan.
     plans: Vec<Option<Plan>>,
     inactive_tenants: HashSet<TenantId, ahash::RandomState>,
@@ -72,14 +80,6 @@ pub(crate) struct Callers {
 struct Plan {
     limits: Limits,
     quota: Option<Quota>,
-}
-
-/// The routes of one host.
-#[derive(Default)]
-struct Prefixes {
-    by_prefix: Map<CompactString, Arc<Deployment>>,
-    /// The most segments that one of them has.
-    depth: usize,
 }
 
 /// A deployment, ready for calls.
@@ -162,7 +162,7 @@ impl Table {
             deployments: Vec::with_capacity(structure.deployments.len()),
             entries: structure.deployments.clone(),
             hosts: Map::default(),
-            any_host: Prefixes::default(),
+            any_host: Routes::default(),
             plans: Vec::new(),
             inactive_tenants: structure.inactive_tenants.iter().copied().collect(),
             callers: Arc::clone(callers),
@@ -193,7 +193,10 @@ impl Table {
                 Some(host) => table.hosts.entry(host.into()).or_default(),
                 None => &mut table.any_host,
             };
-            prefixes.insert(entry.route.path_prefix(), Arc::clone(&deployment))?;
+            let other = prefixes.insert(entry.route.path_prefix(), Arc::clone(&deployment));
+            if let Some(other) = other {
+                return Err(PublishError::SameRoute(other.id, entry.id));
+            }
             table.deployments.push(deployment);
         }
         structure.plans.iter().for_each(|plan| table.add_plan(plan));
@@ -245,40 +248,6 @@ impl Table {
             .quota
             .map(|quota| (quota, self.callers.quotas.counter(known.id, quota.period, now)));
         Some(Agreement { id: known.id, expires_at: known.expires_at, limits: &plan.limits, quota })
-    }
-}
-
-impl Prefixes {
-    fn insert(&mut self, prefix: &str, deployment: Arc<Deployment>) -> Result<(), PublishError> {
-        let prefix = prefix.trim_end_matches('/');
-        let depth = prefix.bytes().filter(|byte| *byte == b'/').count();
-        self.depth = self.depth.max(depth);
-        let id = deployment.id;
-        match self.by_prefix.insert(prefix.into(), deployment) {
-            Some(other) => Err(PublishError::SameRoute(other.id, id)),
-            None => Ok(()),
-        }
-    }
-
-    fn longest(&self, path: &str) -> Option<&Arc<Deployment>> {
-        if self.by_prefix.is_empty() {
-            return None;
-        }
-        // The end of the prefix with `depth` segments, or of the whole path when it has fewer.
-        let mut end = path
-            .bytes()
-            .enumerate()
-            .filter(|(_, byte)| *byte == b'/')
-            .map(|(at, _)| at)
-            .nth(self.depth)
-            .unwrap_or(path.len());
-        loop {
-            let prefix = path.get(..end)?;
-            if let Some(deployment) = self.by_prefix.get(prefix) {
-                return Some(deployment);
-            }
-            end = prefix.rfind('/')?;
-        }
     }
 }
 
