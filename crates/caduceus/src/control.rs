@@ -45,7 +45,8 @@ pub(crate) struct Control {
 }
 
 struct Plane {
-    router: Router,
+    api: Router,
+    portal: Router,
     market: Arc<Market>,
 }
 
@@ -85,9 +86,9 @@ impl Control {
         Self { follower: Some(follower), ..Self::new(Some(gateway), tls, clock) }
     }
 
-    /// Answers the control API from now on.
-    pub(crate) fn open(&self, router: Router, market: Arc<Market>) {
-        self.plane.store(Some(Arc::new(Plane { router, market })));
+    /// Answers the control API and the pages of the portal from now on.
+    pub(crate) fn open(&self, api: Router, portal: Router, market: Arc<Market>) {
+        self.plane.store(Some(Arc::new(Plane { api, portal, market })));
     }
 
     /// Says that it is not ready any more, so that no new calls are sent here.
@@ -193,16 +194,26 @@ impl Control {
             "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" => self.readiness(request.uri().query() == Some("verbose")).await,
             "/metrics" => self.metrics(),
-            path if path.starts_with("/api/") && self.follower.is_none() => {
+            _ if self.follower.is_some() => {
+                text(StatusCode::NOT_FOUND, "there is nothing here: this is a gateway\n")
+            }
+            path => {
+                let is_api = path.starts_with("/api/");
                 match self.plane.load_full() {
-                    Some(plane) => match plane.router.clone().oneshot(request).await {
-                        Ok(response) => response,
-                        Err(never) => match never {},
-                    },
-                    None => api::unavailable(&request, &self.clock),
+                    Some(plane) => {
+                        let router = if is_api { &plane.api } else { &plane.portal };
+                        match router.clone().oneshot(request).await {
+                            Ok(response) => response,
+                            Err(never) => match never {},
+                        }
+                    }
+                    None if is_api => api::unavailable(&request, &self.clock),
+                    None => text(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "The database does not answer yet. Calls through the gateway are not affected. Try again in a minute.\n",
+                    ),
                 }
             }
-            _ => text(StatusCode::NOT_FOUND, "there is nothing here; the API is below /api/v1\n"),
         }
     }
 

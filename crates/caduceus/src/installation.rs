@@ -15,6 +15,7 @@ use gateway::{
 };
 use market::{JobSettings, Jobs, Market, MarketSettings, Secrets};
 use model::{AccessField, AddressPolicy, Clock, Update};
+use portal::{Portal, PortalSettings};
 use search::CatalogueIndex;
 use store::Database;
 use tokio::net::TcpListener;
@@ -139,8 +140,13 @@ impl Installation {
             requests_per_second: self.settings.control.requests_per_second,
             specification_max_bytes: self.settings.specifications.max_bytes,
         };
-        let router = api::router(Arc::clone(&market), self.clock.clone(), api_settings);
-        self.control.open(router, Arc::clone(&market));
+        let api = api::router(Arc::clone(&market), self.clock.clone(), api_settings);
+        let portal_settings = PortalSettings {
+            is_secure: self.settings.control.tls.is_some()
+                || self.settings.portal.is_public_over_tls(),
+        };
+        let portal = Portal::new(Arc::clone(&market), self.clock.clone(), portal_settings);
+        self.control.open(api, portal.router(), Arc::clone(&market));
         Ok(market)
     }
 

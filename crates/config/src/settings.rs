@@ -22,6 +22,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// The control API.
     pub control: Control,
+    /// The web pages.
+    pub portal: Portal,
     /// The gateway.
     pub gateway: Gateway,
     /// The link between the control plane and gateways on other machines.
@@ -69,6 +71,21 @@ pub struct ControlTls {
     /// For how long browsers are to insist on TLS, in seconds; 0 says nothing about it.
     #[serde(default)]
     pub hsts_seconds: u64,
+}
+
+/// The web pages, which the listener of the control API serves as well.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Portal {
+    /// Where browsers reach them, when that is not the control listener itself: behind a proxy, say.
+    pub public_url: Option<String>,
+}
+
+impl Portal {
+    /// Whether browsers reach them over TLS by way of a proxy.
+    pub fn is_public_over_tls(&self) -> bool {
+        self.public_url.as_ref().is_some_and(|url| url.starts_with("https://"))
+    }
 }
 
 /// The gateway.
@@ -251,6 +268,7 @@ impl Default for Settings {
             master_key_file: None,
             database: DatabaseSettings::default(),
             control: Control::default(),
+            portal: Portal::default(),
             gateway: Gateway::default(),
             feed: Feed::default(),
             network: NetworkSettings::default(),
@@ -371,6 +389,11 @@ impl Settings {
         require(
             self.control.requests_per_second > 0,
             "control.requestsPerSecond must be at least 1",
+        );
+        let public = self.portal.public_url.as_ref();
+        require(
+            public.is_none_or(|url| url.starts_with("https://") || url.starts_with("http://")),
+            "portal.publicUrl must begin with https:// or http://",
         );
         require(self.gateway.workers != Some(0), "gateway.workers must be at least 1");
         require(self.gateway.max_connections > 0, "gateway.maxConnections must be at least 1");

@@ -168,6 +168,7 @@ impl Market {
         let mut tx = self.db.begin().await?;
         let settings = self.installation().await?;
         store::session::prune(&mut tx, now - SignedDuration::from_hours(24)).await?;
+        store::portal_session::prune(&mut tx).await?;
         store::idempotency::prune(&mut tx, now - SignedDuration::from_hours(24)).await?;
         // A token lives for an hour at most; its key is published for a day longer.
         store::signing_key::prune(&mut tx, now - SignedDuration::from_hours(25)).await?;

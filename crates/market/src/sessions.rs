@@ -1,7 +1,7 @@
 //! One's own account, and signed-in sessions.
 
 use authz::{Action, Principal};
-use model::{SessionId, User};
+use model::{SessionId, Tenant, User};
 use serde_json::json;
 use store::{Page, PageOf, Viewer, session::Session};
 
@@ -25,6 +25,14 @@ impl Market {
         store::account::find(&mut tx, own, request.caller.user())
             .await?
             .ok_or(MarketError::NotFound(Kind::User))
+    }
+
+    /// The caller's own account and tenant.
+    pub async fn read_me_at_home(&self, request: &Request) -> Result<(User, Tenant), MarketError> {
+        let user = self.read_me(request).await?;
+        let mut tx = self.db.read().await?;
+        let tenant = store::tenant::find(&mut tx, user.tenant).await?;
+        Ok((user, tenant.ok_or(MarketError::NotFound(Kind::Tenant))?))
     }
 
     /// Changes the caller's own password and ends all its other sessions.

@@ -7,7 +7,7 @@ use model::{
     SubscriptionStatus,
 };
 use serde_json::json;
-use store::{Page, PageOf};
+use store::{Page, PageOf, Viewer};
 
 use crate::{
     Begun, Conflict, Kind, Market, MarketError, Request, Violation, apis, applications, versions,
@@ -190,6 +190,22 @@ impl Market {
         store::subscription::find(&mut tx, viewer(&request.caller), id)
             .await?
             .ok_or(MarketError::NotFound(Kind::Subscription))
+    }
+
+    /// The names of the application and the tenant that ask for a subscription or hold it, for either side.
+    pub async fn read_requester(
+        &self,
+        request: &Request,
+        id: SubscriptionId,
+    ) -> Result<(Name, Name), MarketError> {
+        let subscription = self.read_subscription(request, id).await?;
+        let mut tx = self.db.read().await?;
+        let everything = Viewer::Installation;
+        let application = store::application::find(&mut tx, everything, subscription.application);
+        let application = application.await?.ok_or(MarketError::NotFound(Kind::Application))?;
+        let tenant = store::tenant::find(&mut tx, subscription.consumer).await?;
+        let tenant = tenant.ok_or(MarketError::NotFound(Kind::Tenant))?;
+        Ok((application.name, tenant.name))
     }
 
     /// Lists subscriptions on either side, newest first.

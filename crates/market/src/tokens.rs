@@ -84,6 +84,18 @@ struct LoadedKey {
     encoding: Option<EncodingKey>,
 }
 
+/// Who acts in a session, with the roles that the account has now.
+pub(crate) fn caller_of(session: &Session, current: Roles) -> Caller {
+    Caller {
+        principal: session.application.map_or(Principal::User(session.user), |(application, _)| {
+            Principal::Application(application, session.user)
+        }),
+        tenant: session.tenant,
+        roles: session.roles.intersection(current),
+        session: session.id,
+    }
+}
+
 impl Keyring {
     fn get(&self) -> Option<Arc<Vec<LoadedKey>>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -178,17 +190,7 @@ impl Market {
         let Some(current) = standing.current_roles else {
             return Err(MarketError::Unauthenticated);
         };
-        let session = standing.session;
-        Ok(Caller {
-            principal: session
-                .application
-                .map_or(Principal::User(session.user), |(application, _)| {
-                    Principal::Application(application, session.user)
-                }),
-            tenant: session.tenant,
-            roles: session.roles.intersection(current),
-            session: session.id,
-        })
+        Ok(caller_of(&standing.session, current))
     }
 
     /// The public keys that tokens may be signed with.
@@ -222,7 +224,7 @@ impl Market {
         Ok(key.kid)
     }
 
-    async fn prove_person(
+    pub(crate) async fn prove_person(
         &self,
         username: &str,
         password: &str,
@@ -337,7 +339,7 @@ impl Market {
         }
     }
 
-    fn sign_in_entry(
+    pub(crate) fn sign_in_entry(
         &self,
         session: &Session,
         outcome: AuditOutcome,

@@ -15,6 +15,7 @@ pub mod event;
 pub mod idempotency;
 pub mod node;
 pub mod plan;
+pub mod portal_session;
 pub mod roster;
 pub mod session;
 pub mod setting;

@@ -1,0 +1,89 @@
+//! Signing in to the portal: a session that a cookie stands for.
+//!
+//! The cookie is 256 random bits, of which only a keyed hash is kept. A session ends after twelve hours, after thirty
+//! minutes without use, and when somebody ends it.
+
+use authz::Caller;
+use jiff::{SignedDuration, Timestamp};
+use model::AuditOutcome;
+
+use crate::{Attempt, Market, MarketError, secrets, tokens::caller_of};
+
+/// How long a session lasts at most.
+const LONGEST: SignedDuration = SignedDuration::from_hours(12);
+/// How long it lasts without being used.
+const IDLE: SignedDuration = SignedDuration::from_mins(30);
+/// How exactly its last use is noted.
+const NOTED_EVERY: SignedDuration = SignedDuration::from_mins(1);
+
+/// Somebody who has just signed in.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// What the cookie holds. It is shown to nobody else.
+    pub cookie: String,
+    /// Who it is.
+    pub caller: Caller,
+    /// When the session ends at the latest.
+    pub expires_at: Timestamp,
+}
+
+impl Market {
+    /// Signs a person in. `address` is the client's, for limiting failures.
+    pub async fn sign_in(
+        &self,
+        email: &str,
+        password: &str,
+        address: &str,
+        request_id: &str,
+    ) -> Result<SignedIn, MarketError> {
+        let now = self.clock.now();
+        if let Attempt::Refused(wait) = self.attempts.check(address, now) {
+            return Err(MarketError::TooManyAttempts(wait));
+        }
+        let mut session = match self.prove_person(email, password, request_id).await {
+            Err(error @ MarketError::Unauthenticated) => {
+                self.attempts.fail(address, now);
+                return Err(error);
+            }
+            other => other?,
+        };
+        session.expires_at = now + LONGEST;
+        let cookie = secrets::one_time_token();
+        let mut tx = self.db.begin().await?;
+        store::session::insert(&mut tx, &session).await?;
+        store::portal_session::insert(&mut tx, session.id, &self.cookie_digest(&cookie), now)
+            .await?;
+        let entry = self.sign_in_entry(&session, AuditOutcome::Success, request_id);
+        store::audit::insert(&mut tx, &entry).await?;
+        tx.commit().await?;
+        let expires_at = session.expires_at;
+        Ok(SignedIn { cookie, caller: caller_of(&session, session.roles), expires_at })
+    }
+
+    /// Who a cookie stands for; fails when the session has ended.
+    pub async fn resume(&self, cookie: &str) -> Result<Caller, MarketError> {
+        let now = self.clock.now();
+        let digest = self.cookie_digest(cookie);
+        let mut tx = self.db.read().await?;
+        let found = store::portal_session::find(&mut tx, &digest).await?;
+        let Some((id, seen_at)) = found.filter(|(_, seen_at)| *seen_at + IDLE > now) else {
+            return Err(MarketError::Unauthenticated);
+        };
+        let standing = store::session::find_standing(&mut tx, id, now).await?;
+        drop(tx);
+        let caller = standing
+            .filter(|found| found.session.ended_at.is_none() && found.session.expires_at > now)
+            .and_then(|found| Some(caller_of(&found.session, found.current_roles?)))
+            .ok_or(MarketError::Unauthenticated)?;
+        if seen_at + NOTED_EVERY <= now {
+            let mut tx = self.db.begin().await?;
+            store::portal_session::note_use(&mut tx, id, now).await?;
+            tx.commit().await?;
+        }
+        Ok(caller)
+    }
+
+    fn cookie_digest(&self, cookie: &str) -> String {
+        secrets::hex(&self.secrets.digest(cookie).0)
+    }
+}

@@ -1,0 +1,50 @@
+// Comfort only: every page works without it.
+"use strict";
+
+// "/" goes to the search field, unless somebody is typing.
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, textarea, select, [contenteditable]");
+  if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+    event.preventDefault();
+    document.getElementById("search")?.focus();
+  }
+  if (event.key === "Escape") {
+    for (const open of document.querySelectorAll("details.account[open], details.pop[open]")) {
+      open.open = false;
+      open.querySelector("summary").focus();
+    }
+  }
+});
+
+// A menu closes when something else is clicked.
+document.addEventListener("click", (event) => {
+  for (const open of document.querySelectorAll("details.account[open], details.pop[open]")) {
+    if (!open.contains(event.target)) open.open = false;
+  }
+});
+
+// On a narrow screen the navigation begins closed.
+const side = document.querySelector("details.side");
+if (side && matchMedia("(max-width: 860px)").matches) side.open = false;
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) continue;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    button.textContent = "Copied";
+  });
+}
+
+// A form that is sent twice is sent once.
+for (const form of document.querySelectorAll("form[method=post]")) {
+  form.addEventListener("submit", (event) => {
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "yes";
+  });
+}
+addEventListener("pageshow", () => {
+  for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+});
+
+document.querySelector("#result")?.scrollIntoView({ block: "start" });

@@ -1,0 +1,71 @@
+//! The pages, one file each.
+
+mod account;
+mod api;
+mod applications;
+mod approvals;
+mod catalogue;
+mod home;
+pub(crate) mod sign_in;
+mod try_it;
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    Router,
+    response::{Html, IntoResponse, Response},
+    routing::{get, post},
+};
+
+use crate::{failure::Failure, serve::Portal};
+
+/// All pages. What is at no address has none.
+pub(crate) fn router() -> Router<Arc<Portal>> {
+    Router::new()
+        .route("/", get(home::show))
+        .route("/sign-in", get(sign_in::show).post(sign_in::submit))
+        .route("/sign-out", post(sign_in::leave))
+        .route("/invitation", get(sign_in::show_invitation).post(sign_in::accept_invitation))
+        .route("/catalogue", get(catalogue::show))
+        .route("/apis/{api}", get(api::overview))
+        .route("/apis/{api}/reference", get(api::reference))
+        .route("/apis/{api}/reference/{operation}", get(api::operation))
+        .route("/apis/{api}/reference/{operation}/try", get(try_it::show).post(try_it::send))
+        .route("/apis/{api}/versions", get(api::versions))
+        .route("/apis/{api}/plans", get(api::plans))
+        .route("/apis/{api}/access", get(api::ask).post(api::request_access))
+        .route("/applications", get(applications::list).post(applications::create))
+        .route("/applications/{application}", get(applications::show).post(applications::change))
+        .route("/applications/{application}/remove", post(applications::remove))
+        .route("/applications/{application}/keys", post(applications::create_key))
+        .route("/applications/{application}/keys/{key}/rotate", post(applications::rotate_key))
+        .route("/applications/{application}/keys/{key}/revoke", post(applications::revoke_key))
+        .route(
+            "/applications/{application}/agreements/{agreement}/end",
+            post(applications::end_agreement),
+        )
+        .route("/approvals", get(approvals::list))
+        .route(
+            "/approvals/agreements/{agreement}",
+            get(approvals::agreement).post(approvals::decide_agreement),
+        )
+        .route(
+            "/approvals/versions/{api}/{number}",
+            get(approvals::version).post(approvals::decide_version),
+        )
+        .route("/account", get(account::show))
+        .route("/account/password", post(account::change_password))
+        .route("/account/sessions/{session}/end", post(account::end_session))
+        .fallback(|| async { Failure::NotFound })
+}
+
+/// A filled template as an answer.
+fn page(template: &impl Template) -> Result<Response, Failure> {
+    Ok(Html(template.render()?).into_response())
+}
+
+/// An identifier out of a path; one that is not well-formed names nothing.
+fn id<T: std::str::FromStr>(text: &str) -> Result<T, Failure> {
+    text.parse().map_err(|_malformed| Failure::NotFound)
+}

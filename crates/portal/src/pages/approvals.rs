@@ -1,0 +1,331 @@
+//! What must I decide, and on what grounds.
+
+use askama::Template;
+use authz::Action;
+use axum::{extract::Path, response::Response};
+use http::StatusCode;
+use market::{ApiListing, MarketError, Page, Review, SubscriptionMove};
+use model::{ApiVersion, SubscriptionId, SubscriptionStatus, VersionStatus};
+
+use super::{
+    api::{Head, PlanCard, sensitivity},
+    id, page,
+    sign_in::told,
+};
+use crate::{
+    failure::{Answer, Failure, sentence},
+    format::Moment,
+    frame::{Flash, Frame, Section},
+    visit::{Submission, Visit},
+};
+
+#[derive(Template)]
+#[template(path = "approvals.html")]
+struct List {
+    frame: Frame,
+    requests: Vec<Line>,
+    versions: Vec<Line>,
+}
+
+/// Something that waits for a decision.
+struct Line {
+    what: String,
+    detail: String,
+    link: String,
+    since: Moment,
+}
+
+#[derive(Template)]
+#[template(path = "approval_agreement.html")]
+struct Agreement {
+    frame: Frame,
+    id: String,
+    revision: i64,
+    api: String,
+    api_link: String,
+    version: String,
+    facts: Vec<(&'static str, String)>,
+    plan: PlanCard,
+    is_phi: bool,
+    is_pending: bool,
+    status: &'static str,
+    since: Moment,
+    comments: String,
+    problem: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "approval_version.html")]
+struct Version {
+    frame: Frame,
+    head: Head,
+    number: String,
+    status: &'static str,
+    since: Moment,
+    is_pending: bool,
+    may_decide: bool,
+    facts: Vec<(&'static str, String)>,
+    added: Vec<String>,
+    removed: Vec<String>,
+    /// The version that it is compared with.
+    before: Option<String>,
+    operations: usize,
+    comments: String,
+    problem: Option<String>,
+}
+
+pub(crate) async fn list(visit: Visit) -> Answer {
+    let frame = visit.frame(Section::Approvals, "Approvals").await?;
+    let found = visit.market().list_approvals(&visit.request, Page::numbered(1, 100)).await?;
+    let mut requests = Vec::new();
+    for agreement in found.subscriptions.items {
+        let listing = visit.market().read_api(&visit.request, agreement.api).await?;
+        let purpose = agreement
+            .purpose_of_use
+            .as_ref()
+            .map_or_else(|| "no purpose named".to_owned(), ToString::to_string);
+        requests.push(Line {
+            what: format!("Access to {}", listing.api.name),
+            detail: format!("{} · {purpose}", consumer(&visit, &agreement).await?),
+            link: format!("/approvals/agreements/{}", agreement.id),
+            since: visit.moment(agreement.created_at),
+        });
+    }
+    let versions = found.versions.items.iter().map(|(api, version)| Line {
+        what: format!("{} {}", api.name, version.number),
+        detail: api.owner.name.to_string(),
+        link: format!("/approvals/versions/{}/{}", api.id, version.number),
+        since: visit.moment(version.created_at),
+    });
+    let versions = versions.collect();
+    page(&List { frame, requests, versions })
+}
+
+/// Who would call: the application and its organisation.
+async fn consumer(visit: &Visit, agreement: &model::Subscription) -> Result<String, Failure> {
+    let (application, tenant) = visit.market().read_requester(&visit.request, agreement.id).await?;
+    Ok(format!("{} of {}", application, tenant))
+}
+
+pub(crate) async fn agreement(visit: Visit, Path(agreement): Path<String>) -> Answer {
+    show_agreement(&visit, id(&agreement)?, String::new(), None).await
+}
+
+async fn show_agreement(
+    visit: &Visit,
+    id: SubscriptionId,
+    comments: String,
+    problem: Option<String>,
+) -> Answer {
+    let market = visit.market();
+    let agreement = market.read_subscription(&visit.request, id).await?;
+    let listing = market.read_api(&visit.request, agreement.api).await?;
+    let plan = market.read_plan(&visit.request, agreement.plan).await?;
+    let version = listing.versions.iter().find(|version| version.id == agreement.version);
+    let frame = visit.frame(Section::Approvals, format!("Access to {}", listing.api.name)).await?;
+    let classification = &listing.api.classification;
+    let data = match (classification.contains_phi, classification.contains_pii) {
+        (true, _) => "Health data of patients (PHI)",
+        (false, true) => "Personal data",
+        (false, false) => "No personal data",
+    };
+    let categories: Vec<_> =
+        classification.data_categories.iter().map(ToString::to_string).collect();
+    let facts = [
+        ("Who asks", consumer(visit, &agreement).await?),
+        (
+            "Purpose",
+            agreement
+                .purpose_of_use
+                .as_ref()
+                .map_or_else(|| "None was named".to_owned(), ToString::to_string),
+        ),
+        ("They would see", data.to_owned()),
+        ("Kinds of data", categories.join(", ")),
+        ("Agreement document", agreement.agreement_sha256.clone().unwrap_or_default()),
+        ("Until", agreement.expires_at.map(|at| visit.moment(at).exact()).unwrap_or_default()),
+    ];
+    let is_wrong = problem.is_some();
+    let mut response = page(&Agreement {
+        frame,
+        id: id.to_string(),
+        revision: agreement.revision,
+        api: listing.api.name.to_string(),
+        api_link: format!("/apis/{}", listing.api.id),
+        version: version.map_or_else(String::new, |version| version.number.to_string()),
+        facts: facts.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
+        plan: PlanCard::of(&plan),
+        is_phi: classification.contains_phi,
+        is_pending: agreement.status == SubscriptionStatus::Pending,
+        status: agreement.status.as_str(),
+        since: visit.moment(agreement.created_at),
+        comments,
+        problem,
+    })?;
+    if is_wrong {
+        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    }
+    Ok(response)
+}
+
+pub(crate) async fn decide_agreement(
+    Path(agreement): Path<String>,
+    submission: Submission,
+) -> Answer {
+    let Submission { visit, form } = &submission;
+    let agreement: SubscriptionId = id(&agreement)?;
+    let comments = form.text("comments").to_owned();
+    let (step, flash) = match form.text("decision") {
+        "approve" => (SubscriptionMove::Approve, Flash::AccessGranted),
+        "reject" if comments.is_empty() => {
+            let problem =
+                "Say why it is rejected, so that the requester knows what to change.".to_owned();
+            return show_agreement(visit, agreement, comments, Some(problem)).await;
+        }
+        "reject" => (SubscriptionMove::Reject, Flash::AccessRejected),
+        _ => return Err(Failure::Unreadable),
+    };
+    match visit.market().move_subscription(&visit.request, agreement, step, comments.clone()).await
+    {
+        Ok(_) => Ok(visit.done(flash, "/approvals")),
+        Err(MarketError::Invalid(violations)) => {
+            show_agreement(visit, agreement, comments, Some(told(&violations))).await
+        }
+        Err(MarketError::Conflict(conflict)) => {
+            show_agreement(visit, agreement, comments, Some(sentence(&conflict.to_string()))).await
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+pub(crate) async fn version(visit: Visit, Path((api, number)): Path<(String, String)>) -> Answer {
+    show_version(&visit, &api, &number, String::new(), None).await
+}
+
+async fn show_version(
+    visit: &Visit,
+    api: &str,
+    number: &str,
+    comments: String,
+    problem: Option<String>,
+) -> Result<Response, Failure> {
+    visit.market().require(&visit.request, Action::ListApprovals).await?;
+    let listing = visit.market().read_api(&visit.request, id(api)?).await?;
+    let head = Head::of(visit, &listing, number, "Versions")?;
+    let Some(version) = head.version.clone() else { return Err(Failure::NotFound) };
+    let frame =
+        visit.frame(Section::Approvals, format!("{} {}", listing.api.name, version.number)).await?;
+    let before = earlier(&listing, &version);
+    let operations = calls(visit, &listing, &version).await?;
+    let old = match before {
+        Some(before) => calls(visit, &listing, before).await?,
+        None => Vec::new(),
+    };
+    let missing = |from: &[String], of: &[String]| -> Vec<String> {
+        of.iter().filter(|call| !from.contains(call)).take(50).cloned().collect()
+    };
+    let classification = &listing.api.classification;
+    let slugs = |slugs: &[model::Slug]| {
+        slugs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let facts = [
+        ("Owner", listing.api.owner.name.to_string()),
+        ("Contact", listing.api.owner.contact_email.to_string()),
+        (
+            "Health data of patients",
+            if classification.contains_phi { "yes" } else { "no" }.to_owned(),
+        ),
+        ("Sensitivity", sensitivity(classification.sensitivity_level).to_owned()),
+        ("Kinds of data", slugs(&classification.data_categories)),
+        ("Regulation", slugs(&classification.regulatory_scope).to_uppercase()),
+    ];
+    let is_pending = version.status == VersionStatus::PendingApproval;
+    let is_own = version.submitted_by == visit.request.caller.user();
+    let is_wrong = problem.is_some();
+    let mut response = page(&Version {
+        frame,
+        number: version.number.to_string(),
+        status: version.status.as_str(),
+        since: visit.moment(version.created_at),
+        may_decide: is_pending && !is_own && visit.may(Action::ApproveVersion),
+        is_pending,
+        facts: facts.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
+        added: if before.is_some() { missing(&old, &operations) } else { Vec::new() },
+        removed: missing(&operations, &old),
+        before: before.map(|before| before.number.to_string()),
+        operations: operations.len(),
+        head,
+        comments,
+        problem,
+    })?;
+    if is_wrong {
+        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    }
+    Ok(response)
+}
+
+/// The newest published version before this one.
+fn earlier<'listing>(
+    listing: &'listing ApiListing,
+    version: &ApiVersion,
+) -> Option<&'listing ApiVersion> {
+    let published = listing.versions.iter().filter(|other| other.status.is_published());
+    published
+        .filter(|other| other.number < version.number)
+        .max_by(|one, other| one.number.cmp(&other.number))
+}
+
+async fn calls(
+    visit: &Visit,
+    listing: &ApiListing,
+    version: &ApiVersion,
+) -> Result<Vec<String>, Failure> {
+    let summary = visit
+        .market()
+        .read_summary_of(&visit.request, listing.api.id, Some(&version.number))
+        .await?;
+    let calls = summary.operations.iter();
+    Ok(calls
+        .map(|operation| format!("{} {}", operation.method.to_uppercase(), operation.path))
+        .collect())
+}
+
+pub(crate) async fn decide_version(
+    Path((api, number)): Path<(String, String)>,
+    submission: Submission,
+) -> Answer {
+    let Submission { visit, form } = &submission;
+    let comments = form.text("comments").to_owned();
+    let parsed = semver::Version::parse(&number).map_err(|_malformed| Failure::NotFound)?;
+    let review = Review { number: Some(parsed), comments: comments.clone(), reasons: Vec::new() };
+    let (decided, flash) = match form.text("decision") {
+        "approve" => (
+            visit.market().approve_version(&visit.request, id(&api)?, review).await,
+            Flash::VersionApproved,
+        ),
+        "reject" if comments.is_empty() => {
+            let problem =
+                "Say why it is rejected, so that its provider knows what to change.".to_owned();
+            return show_version(visit, &api, &number, comments, Some(problem)).await;
+        }
+        "reject" => {
+            let review = Review { reasons: vec![comments.clone()], ..review };
+            (
+                visit.market().reject_version(&visit.request, id(&api)?, review).await,
+                Flash::VersionRejected,
+            )
+        }
+        _ => return Err(Failure::Unreadable),
+    };
+    match decided {
+        Ok(_) => Ok(visit.done(flash, "/approvals")),
+        Err(MarketError::Invalid(violations)) => {
+            show_version(visit, &api, &number, comments, Some(told(&violations))).await
+        }
+        Err(MarketError::Conflict(conflict)) => {
+            show_version(visit, &api, &number, comments, Some(sentence(&conflict.to_string())))
+                .await
+        }
+        Err(other) => Err(other.into()),
+    }
+}
