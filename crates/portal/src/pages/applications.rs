@@ -60,8 +60,12 @@ struct Show {
     application: Application,
     numbers: Option<Numbers>,
     keys: Vec<Key>,
+    /// Revoked or expired.
+    former: Vec<Key>,
     agreements: Vec<Agreement>,
     may_change: bool,
+    /// What was typed into the settings, when that could not be saved.
+    typed: Option<Typed>,
     lives: [(i64, &'static str); 4],
     overlaps: [(u32, &'static str); 4],
     problem: Option<String>,
@@ -99,6 +103,14 @@ struct Agreement {
     comments: String,
     purpose: String,
     may_end: bool,
+}
+
+/// Settings as somebody typed them.
+struct Typed {
+    name: String,
+    description: String,
+    /// Whether somebody else has changed them meanwhile.
+    is_stale: bool,
 }
 
 #[derive(Template)]
@@ -173,6 +185,15 @@ pub(crate) async fn show(visit: Visit, Path(application): Path<String>) -> Answe
 }
 
 async fn show_with(visit: &Visit, id: ApplicationId, problem: Option<String>) -> Answer {
+    show_typed(visit, id, None, problem).await
+}
+
+async fn show_typed(
+    visit: &Visit,
+    id: ApplicationId,
+    typed: Option<Typed>,
+    problem: Option<String>,
+) -> Answer {
     let market = visit.market();
     let application = market.read_application(&visit.request, id).await?;
     let frame = visit.frame(Section::Applications, application.name.to_string()).await?;
@@ -187,13 +208,20 @@ async fn show_with(visit: &Visit, id: ApplicationId, problem: Option<String>) ->
         errors_line: line("Errors a day", &|tally| tally.errors),
         p95: duration(quantile(&usage.total, 0.95)),
     });
-    let mut keys = market.list_credentials(&visit.request, id).await?;
-    keys.sort_by_key(|key| {
-        (key.status != CredentialStatus::Active, std::cmp::Reverse(key.created_at))
-    });
-    let is_wrong = problem.is_some();
+    let mut all = market.list_credentials(&visit.request, id).await?;
+    all.sort_by_key(|key| std::cmp::Reverse(key.created_at));
+    let (keys, former): (Vec<_>, Vec<_>) = all.iter().partition(|key| key.is_accepted(visit.now()));
+    let shown = |keys: Vec<&Credential>| {
+        keys.into_iter().take(50).map(|key| Key::of(visit, key)).collect::<Vec<_>>()
+    };
+    let status = match &typed {
+        Some(Typed { is_stale: true, .. }) => StatusCode::PRECONDITION_FAILED,
+        _ if problem.is_some() => StatusCode::UNPROCESSABLE_ENTITY,
+        _ => StatusCode::OK,
+    };
     let mut response = page(&Show {
-        keys: keys.iter().take(50).map(|key| Key::of(visit, key)).collect(),
+        keys: shown(keys),
+        former: shown(former),
         agreements: agreements(visit, id).await?,
         may_change: visit.may(Action::CreateCredential),
         lives: LIVES,
@@ -201,11 +229,10 @@ async fn show_with(visit: &Visit, id: ApplicationId, problem: Option<String>) ->
         frame,
         application,
         numbers,
+        typed,
         problem,
     })?;
-    if is_wrong {
-        *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    }
+    *response.status_mut() = status;
     Ok(response)
 }
 
@@ -276,26 +303,24 @@ async fn agreements(visit: &Visit, application: ApplicationId) -> Result<Vec<Agr
 pub(crate) async fn change(Path(application): Path<String>, submission: Submission) -> Answer {
     let Submission { visit, form } = &submission;
     let application: ApplicationId = id(&application)?;
+    let typed = |is_stale| Typed {
+        name: form.text("name").to_owned(),
+        description: form.text("description").to_owned(),
+        is_stale,
+    };
+    let problem = |text: String| show_typed(visit, application, Some(typed(false)), Some(text));
     let name = match Name::parse(form.text("name")) {
         Ok(name) => name,
-        Err(error) => {
-            return show_with(visit, application, Some(sentence(&format!("The name {error}"))))
-                .await;
-        }
+        Err(error) => return problem(sentence(&format!("The name {error}"))).await,
     };
     let draft = ApplicationDraft { name, description: form.text("description").to_owned() };
     let market = visit.market();
-    match market
-        .replace_application(&visit.request, Action::ReplaceApplication, application, draft)
-        .await
-    {
+    let action = Action::ReplaceApplication;
+    match market.replace_application(&visit.request, action, application, draft).await {
         Ok(_) => Ok(visit.done(Flash::ApplicationSaved, &format!("/applications/{application}"))),
-        Err(MarketError::Invalid(violations)) => {
-            show_with(visit, application, Some(told(&violations))).await
-        }
-        Err(MarketError::Conflict(conflict)) => {
-            show_with(visit, application, Some(sentence(&conflict.to_string()))).await
-        }
+        Err(MarketError::Stale) => show_typed(visit, application, Some(typed(true)), None).await,
+        Err(MarketError::Invalid(violations)) => problem(told(&violations)).await,
+        Err(MarketError::Conflict(conflict)) => problem(sentence(&conflict.to_string())).await,
         Err(other) => Err(other.into()),
     }
 }

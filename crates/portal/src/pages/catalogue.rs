@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn the_words_that_were_searched_for_are_pieces_of_their_own() {
-        let told: Vec<_> = pieces("the patient list", &[4..11])
+        let told: Vec<_> = pieces("the patient list", &[Range { start: 4, end: 11 }])
             .into_iter()
             .map(|piece| (piece.text, piece.is_found))
             .collect();

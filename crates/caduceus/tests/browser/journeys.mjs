@@ -1,0 +1,276 @@
+// Journeys of people in each role, and a look at every page that they find by following links.
+//
+// node journeys.mjs DEMO.json FOLDER: DEMO.json is what `caduceus demo --json` prints; screenshots go to FOLDER. The last line
+// on standard output is one JSON object: {journeys: [{name, problem?}], faults: [...], clicks, pages, heaviest}.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { NARROW, WIDE, folder, openBrowser, openWindow, overflow, violations } from "./browser.mjs";
+
+const demo = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const shots = folder(process.argv[3]);
+const origin = new URL(demo.portalUrl).origin;
+const faults = [];
+const journeys = [];
+const result = { journeys, faults, clicks: 0, pages: 0, heaviest: { bytes: 0, url: "" } };
+const browser = await openBrowser();
+
+function account(role, tenant) {
+  return demo.accounts.find((one) => one.role === role && one.tenant === tenant);
+}
+
+async function signIn(page, who, from = "/") {
+  await page.goto(origin + from);
+  await page.getByLabel("E-mail address").fill(who.email);
+  await page.getByLabel("Password").fill(who.password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+}
+
+function expect(holds, what) {
+  if (!holds) throw new Error(what);
+}
+
+async function journey(name, walk) {
+  const window = await openWindow(browser, origin, faults);
+  try {
+    await walk(window.page, window.context);
+    journeys.push({ name });
+  } catch (error) {
+    await window.page.screenshot({ path: join(shots, `failed-${name.replaceAll(" ", "-")}.png`), fullPage: true });
+    journeys.push({ name, problem: `${error.message.slice(0, 600)} at ${window.page.url()}` });
+  }
+  await window.context.close();
+}
+
+const consumer = account("consumer", "valley-health");
+const owner = account("tenant-admin", "north-clinic");
+
+await journey("from the printed address to a call", async (page) => {
+  let clicks = 0;
+  const click = async (locator) => {
+    clicks += 1;
+    await locator.click();
+  };
+  await page.goto(origin);
+  await page.getByLabel("E-mail address").fill(consumer.email);
+  await page.getByLabel("Password").fill(consumer.password);
+  await click(page.getByRole("button", { name: "Sign in" }));
+  await click(page.getByRole("main").getByRole("link", { name: "Clinic Scheduling" }));
+  await click(page.getByRole("link", { name: /GET \/slots$/ }));
+  await click(page.getByRole("link", { name: "Try it" }));
+  await click(page.getByRole("button", { name: "Send" }));
+  await page.getByText("200 OK").waitFor();
+  await page.screenshot({ path: join(shots, "try-it-answer.png"), fullPage: true });
+  result.clicks = clicks;
+});
+
+let key = "";
+await journey("an application gets a key and asks for access", async (page) => {
+  await signIn(page, consumer, "/applications");
+  await page.getByLabel("Name", { exact: true }).fill("Night shift planner");
+  await page.getByRole("button", { name: "Register" }).click();
+  await page.getByText("The application is registered").waitFor();
+  await page.getByLabel("Name of a new key").fill("production");
+  await page.getByRole("button", { name: "Make a key" }).click();
+  key = await page.locator("#secret").textContent();
+  expect(/^cad_[0-9A-Za-z]{49}$/.test(key), `a key is shown: ${key}`);
+  await page.screenshot({ path: join(shots, "new-key.png"), fullPage: true });
+  await page.getByRole("link", { name: "I have stored it" }).click();
+  expect(!(await page.content()).includes(key), "the key is shown once");
+  await page.goto(`${origin}/catalogue?q=scheduling`);
+  await page.getByRole("main").getByRole("link", { name: "Clinic Scheduling" }).click();
+  await page.getByRole("link", { name: "Request access" }).first().click();
+  await page.getByLabel("Which application").selectOption({ label: "Night shift planner" });
+  const plans = page.getByRole("radio");
+  for (let at = 0; at < (await plans.count()); at += 1) {
+    const label = await plans.nth(at).locator("xpath=..").textContent();
+    if (label.includes("The owner decides")) await plans.nth(at).check();
+  }
+  await page.getByLabel("For what purpose").fill("Planning of night shifts");
+  await page.getByRole("main").getByRole("button", { name: "Request access" }).click();
+  await page.getByText("Your request is with the owner").waitFor();
+  await page.getByText("pending", { exact: true }).waitFor();
+});
+
+await journey("the owner rejects only with a reason, and approves", async (page) => {
+  await signIn(page, owner);
+  await page.getByRole("link", { name: "Decide" }).first().click();
+  await page.getByRole("link", { name: "Access to Clinic Scheduling", exact: true }).first().click();
+  await page.getByText("Planning of night shifts").waitFor();
+  await page.getByRole("button", { name: "Reject" }).click();
+  await page.getByText("Say why it is rejected").waitFor();
+  await page.screenshot({ path: join(shots, "decision-with-error.png"), fullPage: true });
+  await page.getByRole("button", { name: "Approve" }).click();
+  await page.getByText("Access is granted").waitFor();
+});
+
+await journey("the key works, is rotated, and the new one is revoked", async (page) => {
+  const sample = demo.samples.find((one) => one.curl.includes("/slots"))?.curl ?? demo.samples[0].curl;
+  const url = sample.match(/https?:\/\/[^\s'"]+/)[0];
+  const call = async (with_key) => (await fetch(url, { headers: { "X-API-Key": with_key } })).status;
+  const until = async (status, with_key) => {
+    for (let attempt = 0; attempt < 50 && (await call(with_key)) !== status; attempt += 1) await page.waitForTimeout(100);
+    expect((await call(with_key)) === status, `the gateway answers ${status}`);
+  };
+  await until(200, key);
+  await signIn(page, consumer, "/applications");
+  await page.getByRole("link", { name: "Night shift planner" }).click();
+  await page.getByText("Rotate", { exact: false }).first().click();
+  await page.getByLabel("A new key is made").selectOption("0");
+  await page.getByRole("button", { name: "Make the new key" }).click();
+  const second = await page.locator("#secret").textContent();
+  await until(401, key);
+  await until(200, second);
+  await page.getByRole("link", { name: "I have stored it" }).click();
+  await page.locator("tr", { hasText: "active" }).getByText("Revoke", { exact: false }).first().click();
+  await page.screenshot({ path: join(shots, "revoke.png"), fullPage: true });
+  await page.getByRole("button", { name: "Revoke it" }).first().click();
+  await page.getByText("The key is revoked").waitFor();
+  await until(401, second);
+});
+
+await journey("nothing typed is lost when a session ends", async (page, context) => {
+  await signIn(page, consumer, "/applications");
+  await page.getByLabel("Name", { exact: true }).fill("Typed before the session ended");
+  await context.clearCookies();
+  await page.getByRole("button", { name: "Register" }).click();
+  await page.getByText("what you typed is kept").waitFor();
+  await page.screenshot({ path: join(shots, "session-ended.png"), fullPage: true });
+  await page.getByLabel("E-mail address").fill(consumer.email);
+  await page.getByLabel("Password").fill(consumer.password);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByText("Welcome back").waitFor();
+  await page.getByText("Typed before the session ended").waitFor();
+  await page.screenshot({ path: join(shots, "welcome-back.png"), fullPage: true });
+  await page.getByRole("button", { name: "Send it now" }).click();
+  await page.getByRole("heading", { name: "Typed before the session ended" }).waitFor();
+});
+
+await journey("a form that is sent twice counts once", async (page) => {
+  await signIn(page, consumer, "/applications");
+  await page.getByLabel("Name", { exact: true }).fill("Sent twice");
+  const body = await page.locator("form[action='/applications']").evaluate((form) => new URLSearchParams(new FormData(form)).toString());
+  const send = () =>
+    page.evaluate(async (body) => (await fetch("/applications", { method: "POST", body, headers: { "Content-Type": "application/x-www-form-urlencoded" } })).url, body);
+  const [one, other] = await Promise.all([send(), send()]);
+  expect(one === other, `both lead to the same application: ${one} ${other}`);
+});
+
+await journey("two people who change the same thing", async (page) => {
+  await signIn(page, consumer, "/applications");
+  await page.getByRole("link", { name: "Sent twice" }).first().click();
+  const address = page.url();
+  const other = await page.context().newPage();
+  await other.goto(address);
+  await other.getByLabel("What does it do?").fill("The other was quicker");
+  await other.getByRole("button", { name: "Save" }).click();
+  await other.getByText("Saved.").waitFor();
+  await page.getByLabel("What does it do?").fill("I was slower");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText("Somebody else has changed this").waitFor();
+  await page.getByText("The other was quicker").first().waitFor();
+  expect((await page.getByLabel("What does it do?").inputValue()) === "I was slower", "what was typed is still there");
+  await page.screenshot({ path: join(shots, "changed-by-another.png"), fullPage: true });
+  await page.getByRole("button", { name: "Save mine" }).click();
+  await page.getByText("Saved.").waitFor();
+  expect((await page.getByLabel("What does it do?").inputValue()) === "I was slower", "mine is saved in its place");
+});
+
+await journey("forms from elsewhere are refused", async (page) => {
+  await signIn(page, consumer, "/applications");
+  const cookies = await page.context().cookies();
+  const cookie = cookies.map((one) => `${one.name}=${one.value}`).join("; ");
+  const send = (headers, body) =>
+    fetch(`${origin}/applications`, { method: "POST", redirect: "manual", headers: { cookie, "Content-Type": "application/x-www-form-urlencoded", ...headers }, body }).then((answer) => answer.status);
+  expect((await send({ origin: "https://evil.example" }, "name=x")) === 403, "another origin is refused");
+  expect((await send({}, "name=x")) === 403, "a form without its token is refused");
+  expect((await send({}, "name=x&csrf=0000")) === 403, "a form with a wrong token is refused");
+});
+
+await journey("everything is reached with the keyboard", async (page) => {
+  await signIn(page, consumer);
+  await page.getByRole("heading", { name: "What needs you" }).waitFor();
+  await page.keyboard.press("/");
+  expect(await page.evaluate(() => document.activeElement.id === "search"), "the slash goes to the search");
+  await page.keyboard.type("scheduling");
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Catalogue" }).waitFor();
+  await page.keyboard.press("Tab");
+  expect(await page.evaluate(() => document.activeElement.className === "skip"), "the first stop skips to the content");
+});
+
+await journey("it works without script", async () => {
+  const window = await openWindow(browser, origin, faults, { javaScriptEnabled: false });
+  await signIn(window.page, consumer);
+  await window.page.getByRole("main").getByRole("link", { name: "Clinic Scheduling" }).click();
+  await window.page.getByRole("link", { name: /GET \/slots$/ }).click();
+  await window.page.getByRole("link", { name: "Try it" }).click();
+  await window.page.getByRole("button", { name: "Send" }).click();
+  await window.page.getByText("200 OK").waitFor();
+  await window.context.close();
+});
+
+await journey("signing out ends the session", async (page, context) => {
+  await signIn(page, consumer);
+  const kept = await context.cookies();
+  await page.locator("details.account > summary").click();
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
+  await context.addCookies(kept);
+  await page.goto(`${origin}/account`);
+  await page.getByRole("heading", { name: "Sign in" }).waitFor();
+});
+
+await journey("what is looked for is found when it is there", async (page) => {
+  await signIn(page, consumer);
+  await page.getByRole("heading", { name: "What needs you" }).waitFor();
+  expect((await violations(page)).length === 0, "the page is in order");
+  await page.evaluate(() => document.querySelector("main").insertAdjacentHTML("beforeend", "<img src='/x.png'><p class='soft'>x</p>"));
+  expect((await violations(page)).some((one) => one.startsWith("image-alt")), "a picture without words is a violation");
+});
+
+// Pages that differ only in what they are about are looked at twice at most.
+function shape(url) {
+  const { pathname, search } = new URL(url);
+  const names = [...new URLSearchParams(search).keys()].sort().join("&");
+  return pathname.replace(/[a-z]{3}_[0-9a-z]{20,}/gi, "ID").replace(/\/reference\/\d+/, "/reference/N").replace(/\d+\.\d+\.\d+/, "VERSION") + (names ? `?${names}` : "");
+}
+
+for (const [role, tenant] of [["consumer", "valley-health"], ["tenant-admin", "north-clinic"], ["reviewer", "north-clinic"], ["auditor", "north-clinic"]]) {
+  const who = account(role, tenant);
+  if (!who) continue;
+  const { context, page, weights } = await openWindow(browser, origin, faults);
+  await signIn(page, who);
+  const [found, seen] = [[`${origin}/`], new Map()];
+  while (found.length > 0 && result.pages < 400) {
+    const url = found.shift();
+    const kind = shape(url);
+    if ((seen.get(kind) ?? 0) >= (role === "consumer" ? 2 : 1)) continue;
+    seen.set(kind, (seen.get(kind) ?? 0) + 1);
+    await page.setViewportSize(WIDE);
+    weights.clear();
+    const answer = await page.goto(url);
+    if (answer.status() >= 400) faults.push(`a link leads to ${answer.status()}: ${url}`);
+    const bytes = [...weights.values()].reduce((sum, one) => sum + one, 0);
+    if (bytes > result.heaviest.bytes) result.heaviest = { bytes, url };
+    for (const link of await page.locator("a[href]").evaluateAll((links) => links.map((link) => link.href))) {
+      if (link.startsWith(origin) && !link.includes("#") && !link.includes("/assets/")) found.push(link);
+    }
+    result.pages += 1;
+    const name = `${role}${kind.replace(/[^a-z0-9]+/gi, "-")}-${seen.get(kind)}`;
+    for (const [width, viewport] of [["wide", WIDE], ["narrow", NARROW]]) {
+      await page.setViewportSize(viewport);
+      for (const scheme of ["light", "dark"]) {
+        await page.emulateMedia({ colorScheme: scheme });
+        for (const violation of await violations(page)) faults.push(`${width} ${scheme} ${url}: ${violation}`);
+        await page.screenshot({ path: join(shots, `${name}-${width}-${scheme}.png`), fullPage: true });
+      }
+      const over = await overflow(page);
+      if (over > 0) faults.push(`${width} ${url} is ${over} pixels too wide`);
+    }
+  }
+  await context.close();
+}
+
+await browser.close();
+console.log(JSON.stringify(result));
