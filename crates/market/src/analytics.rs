@@ -154,6 +154,20 @@ impl Market {
         Ok(summarise(period, start, end, &rollups))
     }
 
+    /// Usage of all APIs of the caller's tenant.
+    pub async fn read_tenant_metrics(
+        &self,
+        request: &Request,
+        period: Period,
+    ) -> Result<Usage, MarketError> {
+        self.require(request, Action::ReadConsumers).await?;
+        let mut tx = self.db.read().await?;
+        let (start, end) = self.span(period);
+        let scope = Scope::Owner(request.caller.tenant);
+        let rollups = store::usage::list(&mut tx, scope, period.grain(), start, end).await?;
+        Ok(summarise(period, start, end, &rollups))
+    }
+
     /// The applications that call the APIs of the caller's tenant most.
     pub async fn read_consumers(
         &self,

@@ -49,6 +49,7 @@ pub use analytics::{ApiUsage, ConsumerUsage, Period, Trend, Usage};
 pub use apis::{ApiDraft, ApiListing, VisibilityDraft};
 pub use applications::ApplicationDraft;
 pub use approvals::Approvals;
+pub use audit::NamedAuditEntry;
 pub use authority::ServerCertificate;
 pub use catalogue::{CatalogueHit, CatalogueQuery, CatalogueResults, Highlight};
 pub use categories::{CategoryChange, CategoryDraft};

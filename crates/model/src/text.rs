@@ -105,10 +105,16 @@ fn check_name(text: &str) -> Result<String, InvalidText> {
     if text.chars().count() > NAME_MAX {
         return Err(InvalidText::TooLong(NAME_MAX));
     }
-    if text.chars().any(char::is_control) {
+    if text.chars().any(|c| c.is_control() || turns_text(c)) {
         return Err(InvalidText::Control);
     }
     Ok(text.to_owned())
+}
+
+/// Whether a character turns the direction of what follows (Unicode Standard Annex #9): with them a name can be made to
+/// look like another one. Names in scripts that run from right to left need none.
+const fn turns_text(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn check_slug(text: &str) -> Result<String, InvalidText> {
@@ -158,6 +164,8 @@ mod tests {
         assert_eq!(Name::parse("  Lab results ").unwrap().as_str(), "Lab results");
         assert_eq!(Name::parse(" "), Err(InvalidText::Empty));
         assert_eq!(Name::parse("a\nb"), Err(InvalidText::Control));
+        assert_eq!(Name::parse("a\u{202e}b"), Err(InvalidText::Control));
+        assert_eq!(Name::parse("תוצאות מעבדה").unwrap().as_str(), "תוצאות מעבדה");
         assert_eq!(Name::parse(&"x".repeat(121)), Err(InvalidText::TooLong(120)));
     }
 

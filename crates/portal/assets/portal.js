@@ -36,6 +36,14 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
+// A file can be read into a text field.
+for (const input of document.querySelectorAll("[data-into]")) {
+  input.hidden = false;
+  input.addEventListener("change", async () => {
+    if (input.files[0]) document.getElementById(input.dataset.into).value = await input.files[0].text();
+  });
+}
+
 // A form that is sent twice is sent once.
 for (const form of document.querySelectorAll("form[method=post]")) {
   form.addEventListener("submit", (event) => {

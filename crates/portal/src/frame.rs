@@ -13,6 +13,9 @@ pub(crate) enum Section {
     Catalogue,
     Applications,
     Approvals,
+    Publish,
+    Traffic,
+    Audit,
     Account,
 }
 
@@ -32,6 +35,13 @@ pub(crate) enum Flash {
     VersionRejected,
     PasswordChanged,
     SessionEnded,
+    ApiRegistered,
+    VersionSubmitted,
+    VersionDeprecated,
+    VersionRetired,
+    PlanCreated,
+    Deployed,
+    Undeployed,
 }
 
 /// A line of the navigation.
@@ -90,6 +100,13 @@ impl Frame {
             visit
                 .may(Action::ListApprovals)
                 .then(|| link(Section::Approvals, "Approvals", "/approvals", waiting)),
+            visit
+                .may(Action::RegisterApi)
+                .then(|| link(Section::Publish, "APIs we publish", "/publish", 0)),
+            visit
+                .may(Action::ReadConsumers)
+                .then(|| link(Section::Traffic, "Traffic", "/traffic", 0)),
+            visit.may(Action::ListAuditEvents).then(|| link(Section::Audit, "Audit", "/audit", 0)),
         ];
         let random: [u8; 16] = market::random();
         Ok(Self {
@@ -126,7 +143,7 @@ pub(crate) const fn role_name(role: Role) -> &'static str {
 }
 
 impl Flash {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 20] = [
         Self::SignedOut,
         Self::ApplicationCreated,
         Self::ApplicationSaved,
@@ -140,6 +157,13 @@ impl Flash {
         Self::VersionRejected,
         Self::PasswordChanged,
         Self::SessionEnded,
+        Self::ApiRegistered,
+        Self::VersionSubmitted,
+        Self::VersionDeprecated,
+        Self::VersionRetired,
+        Self::PlanCreated,
+        Self::Deployed,
+        Self::Undeployed,
     ];
 
     pub(crate) const fn code(self) -> &'static str {
@@ -157,6 +181,13 @@ impl Flash {
             Self::VersionRejected => "version-rejected",
             Self::PasswordChanged => "password-changed",
             Self::SessionEnded => "session-ended",
+            Self::ApiRegistered => "api-registered",
+            Self::VersionSubmitted => "version-submitted",
+            Self::VersionDeprecated => "version-deprecated",
+            Self::VersionRetired => "version-retired",
+            Self::PlanCreated => "plan-created",
+            Self::Deployed => "deployed",
+            Self::Undeployed => "undeployed",
         }
     }
 
@@ -185,6 +216,17 @@ impl Flash {
                 "Your password is changed. All your other sessions have ended."
             }
             Self::SessionEnded => "The session has ended.",
+            Self::ApiRegistered => {
+                "The API is registered. Its version waits for a reviewer; meanwhile offer a plan and say where it runs."
+            }
+            Self::VersionSubmitted => "The version is submitted and waits for a reviewer.",
+            Self::VersionDeprecated => {
+                "The version is deprecated. Those who call it are told with each answer."
+            }
+            Self::VersionRetired => "The version is retired. Calls to it are refused from now on.",
+            Self::PlanCreated => "The plan is offered from now on.",
+            Self::Deployed => "It can be called from now on.",
+            Self::Undeployed => "It cannot be called any more.",
         }
     }
 }

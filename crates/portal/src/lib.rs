@@ -5,6 +5,7 @@
 
 mod assets;
 mod chart;
+mod csv;
 mod failure;
 mod form;
 mod format;

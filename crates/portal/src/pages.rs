@@ -4,9 +4,12 @@ mod account;
 mod api;
 mod applications;
 mod approvals;
+mod audit;
 mod catalogue;
 mod home;
+mod publish;
 pub(crate) mod sign_in;
+mod traffic;
 mod try_it;
 
 use std::sync::Arc;
@@ -54,6 +57,18 @@ pub(crate) fn router() -> Router<Arc<Portal>> {
             "/approvals/versions/{api}/{number}",
             get(approvals::version).post(approvals::decide_version),
         )
+        .route("/publish", get(publish::list))
+        .route("/publish/new", get(publish::show_new).post(publish::register))
+        .route("/publish/{api}", get(publish::show))
+        .route("/publish/{api}/versions", post(publish::submit_version))
+        .route("/publish/{api}/versions/{number}", post(publish::change_version))
+        .route("/publish/{api}/plans", post(publish::create_plan))
+        .route("/publish/{api}/deployments", post(publish::deploy))
+        .route("/publish/{api}/deployments/{deployment}/remove", post(publish::remove_deployment))
+        .route("/traffic", get(traffic::show))
+        .route("/traffic.csv", get(traffic::export))
+        .route("/audit", get(audit::show))
+        .route("/audit.csv", get(audit::export))
         .route("/account", get(account::show))
         .route("/account/password", post(account::change_password))
         .route("/account/sessions/{session}/end", post(account::end_session))
