@@ -16,6 +16,7 @@ pub(crate) enum Section {
     Publish,
     Traffic,
     Audit,
+    Administration,
     Account,
 }
 
@@ -42,6 +43,8 @@ pub(crate) enum Flash {
     PlanCreated,
     Deployed,
     Undeployed,
+    Saved,
+    Removed,
 }
 
 /// A line of the navigation.
@@ -107,6 +110,9 @@ impl Frame {
                 .may(Action::ReadConsumers)
                 .then(|| link(Section::Traffic, "Traffic", "/traffic", 0)),
             visit.may(Action::ListAuditEvents).then(|| link(Section::Audit, "Audit", "/audit", 0)),
+            visit
+                .may(Action::ListUsers)
+                .then(|| link(Section::Administration, "Administration", "/admin/people", 0)),
         ];
         let random: [u8; 16] = market::random();
         Ok(Self {
@@ -143,7 +149,7 @@ pub(crate) const fn role_name(role: Role) -> &'static str {
 }
 
 impl Flash {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 22] = [
         Self::SignedOut,
         Self::ApplicationCreated,
         Self::ApplicationSaved,
@@ -164,6 +170,8 @@ impl Flash {
         Self::PlanCreated,
         Self::Deployed,
         Self::Undeployed,
+        Self::Saved,
+        Self::Removed,
     ];
 
     pub(crate) const fn code(self) -> &'static str {
@@ -188,6 +196,8 @@ impl Flash {
             Self::PlanCreated => "plan-created",
             Self::Deployed => "deployed",
             Self::Undeployed => "undeployed",
+            Self::Saved => "saved",
+            Self::Removed => "removed",
         }
     }
 
@@ -227,6 +237,8 @@ impl Flash {
             Self::PlanCreated => "The plan is offered from now on.",
             Self::Deployed => "It can be called from now on.",
             Self::Undeployed => "It cannot be called any more.",
+            Self::Saved => "Saved.",
+            Self::Removed => "Removed.",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The pages, one file each.
 
 mod account;
+mod admin;
 mod api;
 mod applications;
 mod approvals;
@@ -69,6 +70,14 @@ pub(crate) fn router() -> Router<Arc<Portal>> {
         .route("/traffic.csv", get(traffic::export))
         .route("/audit", get(audit::show))
         .route("/audit.csv", get(audit::export))
+        .route("/admin/people", get(admin::people).post(admin::invite))
+        .route("/admin/people/{user}", post(admin::change_person))
+        .route("/admin/people/{user}/remove", post(admin::remove_person))
+        .route("/admin/organisations", get(admin::tenants).post(admin::create_tenant))
+        .route("/admin/organisations/{tenant}", post(admin::change_tenant))
+        .route("/admin/categories", get(admin::categories).post(admin::create_category))
+        .route("/admin/categories/{category}/remove", post(admin::remove_category))
+        .route("/admin/settings", get(admin::settings).post(admin::change_settings))
         .route("/account", get(account::show))
         .route("/account/password", post(account::change_password))
         .route("/account/sessions/{session}/end", post(account::end_session))
