@@ -7,6 +7,7 @@ const STEPS: &[(i64, &str)] = &[
     (2, include_str!("../migrations/0002_delivery.sql")),
     (3, include_str!("../migrations/0003_validation.sql")),
     (FEED, include_str!("../migrations/0004_feed.sql")),
+    (6, include_str!("../migrations/0006_notices.sql")),
 ];
 
 /// The step that brought the roster, which is then filled.
