@@ -335,19 +335,15 @@ pub enum Mailing {
 pub struct NoticeSettings(BTreeMap<NoticeKind, Mailing>);
 
 impl NoticeSettings {
-    /// The kinds that a person decides about. Whoever is invited has no account to decide with yet.
-    pub fn kinds() -> impl Iterator<Item = NoticeKind> {
-        NoticeKind::ALL.into_iter().filter(|kind| *kind != NoticeKind::Invitation)
-    }
-
-    /// When an e-mail about this kind is sent.
+    /// When an e-mail about this kind is sent. Whoever is invited has no account to decide with yet.
     pub fn mailing(&self, kind: NoticeKind) -> Mailing {
         self.0.get(&kind).copied().unwrap_or_default()
     }
+}
 
-    /// Sets when an e-mail about this kind is sent.
-    pub fn set(&mut self, kind: NoticeKind, mailing: Mailing) {
-        self.0.insert(kind, mailing);
+impl FromIterator<(NoticeKind, Mailing)> for NoticeSettings {
+    fn from_iter<I: IntoIterator<Item = (NoticeKind, Mailing)>>(mailings: I) -> Self {
+        Self(mailings.into_iter().collect())
     }
 }
 

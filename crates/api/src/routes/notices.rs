@@ -1,7 +1,5 @@
 //! One's own notices, and what one wants to be sent of them.
 
-use std::collections::BTreeMap;
-
 use authz::Action;
 use jiff::Timestamp;
 use market::Kind;
@@ -112,26 +110,94 @@ async fn mark_all_read(call: Call) -> Result<Reply, Problem> {
     Ok(Reply::no_content())
 }
 
+/// What one wants to be sent, by kind.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Mailings {
+    access_requested: Mailing,
+    access_decided: Mailing,
+    version_submitted: Mailing,
+    version_decided: Mailing,
+    key_expiring: Mailing,
+    version_deprecated: Mailing,
+    version_retired: Mailing,
+    error_spike: Mailing,
+    account_locked: Mailing,
+}
+
 /// What one wants to be sent.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct NoticeSettingsBody {
-    #[serde(default)]
-    access_requested: Mailing,
+    mailings: Mailings,
 }
 
 /// What one is sent.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct NoticeSettingsView {
-    mailings: BTreeMap<NoticeKind, Mailing>,
+    mailings: Mailings,
+    /// Whether this installation sends e-mail at all.
+    sends_mail: bool,
+}
+
+impl From<Mailings> for NoticeSettings {
+    fn from(mailings: Mailings) -> Self {
+        let Mailings {
+            access_requested,
+            access_decided,
+            version_submitted,
+            version_decided,
+            key_expiring,
+            version_deprecated,
+            version_retired,
+            error_spike,
+            account_locked,
+        } = mailings;
+        [
+            (NoticeKind::AccessRequested, access_requested),
+            (NoticeKind::AccessDecided, access_decided),
+            (NoticeKind::VersionSubmitted, version_submitted),
+            (NoticeKind::VersionDecided, version_decided),
+            (NoticeKind::KeyExpiring, key_expiring),
+            (NoticeKind::VersionDeprecated, version_deprecated),
+            (NoticeKind::VersionRetired, version_retired),
+            (NoticeKind::ErrorSpike, error_spike),
+            (NoticeKind::AccountLocked, account_locked),
+        ]
+        .into_iter()
+        .collect()
+    }
+}
+
+impl From<NoticeSettings> for Mailings {
+    fn from(settings: NoticeSettings) -> Self {
+        Self {
+            access_requested: settings.mailing(NoticeKind::AccessRequested),
+            access_decided: settings.mailing(NoticeKind::AccessDecided),
+            version_submitted: settings.mailing(NoticeKind::VersionSubmitted),
+            version_decided: settings.mailing(NoticeKind::VersionDecided),
+            key_expiring: settings.mailing(NoticeKind::KeyExpiring),
+            version_deprecated: settings.mailing(NoticeKind::VersionDeprecated),
+            version_retired: settings.mailing(NoticeKind::VersionRetired),
+            error_spike: settings.mailing(NoticeKind::ErrorSpike),
+            account_locked: settings.mailing(NoticeKind::AccountLocked),
+        }
+    }
 }
 
 async fn read_settings(call: Call) -> Result<Reply, Problem> {
-    Ok(shown(&call, call.market.read_notice_settings(call.request()).await?))
+    let stored = call.market.read_notice_settings(call.request()).await?;
+    Ok(shown(&call, stored))
 }
 
 async fn replace_settings(call: Call, body: NoticeSettingsBody) -> Result<Reply, Problem> {
-    let mut settings = NoticeSettings::default();
-    Ok(shown(&call, call.market.replace_notice_settings(call.request(), settings).await?))
+    let settings = body.mailings.into();
+    let stored = call.market.replace_notice_settings(call.request(), settings).await?;
+    Ok(shown(&call, stored))
+}
+
+fn shown(call: &Call, (settings, revision): (NoticeSettings, i64)) -> Reply {
+    let (mailings, sends_mail) = (settings.into(), call.market.sends_mail());
+    Reply::ok(&NoticeSettingsView { mailings, sends_mail }).revision(revision)
 }
