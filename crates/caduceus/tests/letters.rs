@@ -1,6 +1,6 @@
 //! Notices go out by e-mail, to a server that others wrote, whatever it does.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::{process::Command, time::Duration};
 
@@ -86,7 +86,7 @@ testkit::on_both_databases! {
         let mail = server.wait_for("new@hospital.example", 1).await.remove(0);
         assert!(!mail["headers"].to_string().contains(token));
         let plain = mail["plain"].as_str().unwrap();
-        assert!(plain.contains("https://apis.example/invitation\n"), "{plain}");
+        assert!(plain.contains("https://apis.example/invitation"), "{plain}");
         let given = plain.lines().map(str::trim).find(|line| *line == token).unwrap();
         let body = json!({ "token": given, "password": PASSWORD });
         installation.anonymous().post("/auth/accept-invitation", &body).await.ok();
@@ -111,7 +111,7 @@ testkit::on_both_databases! {
         }
         eventually("all is told", SOON, || async {
             let inbox = hospital.provider().get("/me/notices?unread=true").await.items();
-            (inbox.len() == 4).then_some(())
+            (inbox.len() == 3).then_some(())
         }).await;
         wait_for_metric(&installation, "caduceus_letters_waiting 0", SOON).await;
         assert_eq!(reviews(&server), Vec::<Value>::new());
@@ -142,8 +142,8 @@ testkit::on_both_databases! {
             hospital.register(&format!("API {number:02}"), &json!({})).await;
         }
         eventually("all is told", SOON, || async {
-            let inbox = hospital.reviewer().get("/me/notices?limit=200").await.items();
-            (inbox.len() == 26).then_some(())
+            let inbox = hospital.reviewer().get("/me/notices?unread=true&limit=200").await.items();
+            (inbox.len() == 25).then_some(())
         }).await;
         wait_for_metric(&installation, "caduceus_letters_waiting 0", SOON).await;
         let alone = reviews(&server).len();
@@ -176,7 +176,7 @@ testkit::on_both_databases! {
         let log = installation.log();
         assert!(log.contains("the mail server refuses the recipient (550)"), "{log}");
         assert!(!log.contains("reviewer@hospital.example"), "an address is logged");
-        assert_eq!(hospital.reviewer().get("/me/notices").await.ok()["unreadCount"], 3);
+        assert_eq!(hospital.reviewer().get("/me/notices").await.ok()["unreadCount"], 2);
     }
 
     async fn a_server_that_is_away_is_waited_for_and_not_for_ever(database: Database) {
@@ -247,11 +247,21 @@ testkit::on_both_databases! {
         let server = MailServer::start();
         let (installation, hospital) = start(database, &server).await;
         wait_for_metric(&installation, "caduceus_letters_waiting 0", SOON).await;
-        installation.sql("UPDATE lease SET holder = 'another', ends_at = 9000000000000000").await;
-        hospital.register("One", &json!({})).await;
-        wait_for_metric(&installation, "caduceus_letters_waiting 1", SOON).await;
-        hospital.register("Two", &json!({})).await;
-        wait_for_metric(&installation, "caduceus_letters_waiting 2", SOON).await;
+        installation.sql("DELETE FROM lease; INSERT INTO lease VALUES ('letters', 'another', 9000000000000000)").await;
+        // Those that are looked at again with the next one were due, and were not taken.
+        let waiting = async || {
+            let metrics = installation.operations().get("/metrics").await.text();
+            let line = metrics.lines().find(|line| line.starts_with("caduceus_letters_waiting "));
+            line.and_then(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).unwrap_or(0)
+        };
+        let mut before = 0;
+        for name in ["One", "Two"] {
+            hospital.register(name, &json!({})).await;
+            before = eventually("another one waits", SOON, || async {
+                Some(waiting().await).filter(|count| *count > before)
+            })
+            .await;
+        }
         assert_eq!(reviews(&server), Vec::<Value>::new());
         installation.sql("UPDATE lease SET ends_at = 0").await;
         wait_for_reviews(&server, 2).await;

@@ -397,7 +397,9 @@ impl Smtp {
         let is_loopback = self.host == "localhost"
             || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         if self.tls == SmtpTls::None && !is_loopback {
-            return Some("notices.smtp.tls may be none on this machine only: 127.0.0.1, ::1 or localhost");
+            return Some(
+                "notices.smtp.tls may be none on this machine only: 127.0.0.1, ::1 or localhost",
+            );
         }
         if self.user.is_some() != self.password_file.is_some() {
             return Some("notices.smtp.user and notices.smtp.passwordFile go together");
@@ -672,7 +674,9 @@ mod tests {
             settings.check().is_ok()
         };
         assert!(is_fine("https://apis.example.org") && is_fine("http://10.0.0.1:8081/portal/"));
-        for bad in ["apis.example.org", "https://", "https:///x", "https://a?b", "ftp://a", "https://a b"] {
+        for bad in
+            ["apis.example.org", "https://", "https:///x", "https://a?b", "ftp://a", "https://a b"]
+        {
             assert!(!is_fine(bad), "{bad}");
         }
     }

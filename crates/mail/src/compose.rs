@@ -177,9 +177,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use market::OneTimeInvitation;
-    use model::{
-        ApiId, Email, Letter, LetterId, Name, News, Notice, NoticeId, Release, UserId,
-    };
+    use model::{ApiId, Email, Letter, LetterId, Name, News, Notice, NoticeId, Release, UserId};
     use zeroize::Zeroizing;
 
     use super::*;

@@ -75,7 +75,12 @@ impl Courier {
     }
 
     /// Carries letters until `stop` is cancelled; the letter in hand is finished.
-    pub fn spawn(self: &Arc<Self>, market: Arc<Market>, tracker: &TaskTracker, stop: &CancellationToken) {
+    pub fn spawn(
+        self: &Arc<Self>,
+        market: Arc<Market>,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) {
         tracker.spawn(Arc::clone(self).run(market, stop.clone()));
     }
 
@@ -131,8 +136,8 @@ impl Courier {
         }
         let installation = market.installation().await?;
         let until = Instant::now() + TURN;
-        let mut connection = None;
-        for letter in &letters {
+        let (mut connection, mut broken) = (None, 0);
+        for (index, letter) in letters.iter().enumerate() {
             if stop.is_cancelled() || Instant::now() >= until {
                 break;
             }
@@ -141,15 +146,21 @@ impl Courier {
                     None => break,
                     Some(Ok(opened)) => connection = Some(opened),
                     Some(Err(outcome)) => {
-                        return self.put_off(market, &letters, letter, outcome).await;
+                        return self.put_off(market, letters.iter().skip(index), outcome).await;
                     }
                 }
             }
             let Some(opened) = &mut connection else { break };
             let (outcome, is_usable) = self.carry(opened, letter, &installation).await;
             self.settle(market, letter, outcome).await?;
-            if !is_usable {
-                connection = None;
+            if is_usable {
+                broken = 0;
+                continue;
+            }
+            // One letter may be what a server stumbles over; two in a row are the server's own trouble.
+            (connection, broken) = (None, broken + 1);
+            if broken == 2 {
+                return self.put_off(market, letters.iter().skip(index + 1), outcome).await;
             }
         }
         if let Some(connection) = connection {
@@ -174,17 +185,16 @@ impl Courier {
         }
     }
 
-    /// Puts off a letter and all behind it, because the server is of no use.
+    /// Puts letters off, because the server is of no use.
     async fn put_off(
         &self,
         market: &Market,
-        letters: &[Outgoing],
-        first: &Outgoing,
+        letters: impl Iterator<Item = &Outgoing>,
         outcome: LetterOutcome,
     ) -> Result<Turn, MarketError> {
         let reason = outcome.reason().unwrap_or_default();
-        tracing::warn!(reason, letters = letters.len(), "letters cannot be sent; they wait");
-        for letter in letters.iter().skip_while(|letter| letter.letter.id != first.letter.id) {
+        tracing::warn!(reason, "letters cannot be sent; they wait");
+        for letter in letters {
             self.settle(market, letter, outcome).await?;
         }
         Ok(Turn::Trouble)

@@ -104,12 +104,12 @@ impl Server {
             Protection::StartTls | Protection::Implicit => {
                 let mut parameters = TlsParameters::builder(settings.host.clone());
                 parameters = match &settings.authorities {
-                    Some(pem) => parameters
-                        .certificate_store(CertificateStore::None)
-                        .add_root_certificate(
+                    Some(pem) => {
+                        parameters.certificate_store(CertificateStore::None).add_root_certificate(
                             Certificate::from_pem(pem.as_bytes())
                                 .map_err(UnusableServer::Authorities)?,
-                        ),
+                        )
+                    }
                     None => parameters.certificate_store(CertificateStore::WebpkiRoots),
                 };
                 Some(parameters.build().map_err(UnusableServer::Authorities)?)
@@ -210,7 +210,10 @@ impl Connection {
         }
         if let Err(error) = self.0.command(Data).await {
             let code = error.status().map(u16::from);
-            return Handed::broken(LetterOutcome::Deferred("the mail server wants no content", code));
+            return Handed::broken(LetterOutcome::Deferred(
+                "the mail server wants no content",
+                code,
+            ));
         }
         match self.0.message(&message.formatted()).await {
             Ok(_) => Handed { outcome: LetterOutcome::Sent, is_usable: true },

@@ -51,7 +51,8 @@ pub use event::{Event, EventKind};
 pub use feed::{FeedError, QuotaUse, RosterPage, Standing, Update};
 pub use id::{
     ApiId, ApplicationId, AuditId, CategoryId, CredentialId, DeploymentId, IdParseError, Ids,
-    LetterId, NodeId, NoticeId, PlanId, SessionId, SubscriptionId, TargetId, TenantId, UserId, VersionId,
+    LetterId, NodeId, NoticeId, PlanId, SessionId, SubscriptionId, TargetId, TenantId, UserId,
+    VersionId,
 };
 pub use lifecycle::{Transition, TransitionError, VersionStatus};
 pub use limit::{Limit, LimitAmount, LimitScope};

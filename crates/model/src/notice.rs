@@ -258,9 +258,9 @@ impl News {
                     Some(at) => format!("stops answering on {}", moment(*at)),
                     None => "will stop answering at a time that is not set yet".to_owned(),
                 };
-                let next = successor.as_ref().map_or_else(String::new, |number| {
-                    format!(" Version {number} replaces it.")
-                });
+                let next = successor
+                    .as_ref()
+                    .map_or_else(String::new, |number| format!(" Version {number} replaces it."));
                 format!("{release} is deprecated and {end}.{next}")
             }
             Self::VersionRetired { release } => {
@@ -316,9 +316,7 @@ fn moment(at: Timestamp) -> String {
 }
 
 /// When a person is sent an e-mail about a kind of notice.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mailing {
     /// At once.

@@ -172,11 +172,14 @@ pub async fn keep_invitation(
     id: UserId,
     sealed: Option<Vec<u8>>,
 ) -> Result<(), StoreError> {
-    tx.statement("account::keep_invitation", "UPDATE account SET sealed_invitation = $1 WHERE id = $2")
-        .bind(sealed)
-        .bind_text(id)
-        .execute()
-        .await?;
+    tx.statement(
+        "account::keep_invitation",
+        "UPDATE account SET sealed_invitation = $1 WHERE id = $2",
+    )
+    .bind(sealed)
+    .bind_text(id)
+    .execute()
+    .await?;
     Ok(())
 }
 

@@ -125,12 +125,8 @@ pub async fn take_due(
         SET status = 'waiting', attempts = $1, due_at = $2,
             tried_since = CASE WHEN status = 'gathering' THEN $3 ELSE tried_since END
         WHERE id = $4 AND status IN ('gathering', 'waiting') AND attempts = $1 - 1";
-    let rows = tx
-        .statement("letter::take_due", DUE)
-        .bind(now.as_microsecond())
-        .bind(limit)
-        .all()
-        .await?;
+    let rows =
+        tx.statement("letter::take_due", DUE).bind(now.as_microsecond()).bind(limit).all().await?;
     let mut taken = Vec::with_capacity(rows.len());
     for row in &rows {
         let mut addressed = read(row)?;
@@ -162,8 +158,7 @@ pub async fn list_notices(
     const SQL: &str =
         "SELECT * FROM notice WHERE letter_id = $1 AND read_at IS NULL ORDER BY id LIMIT $2";
     const COUNT: &str = "SELECT COUNT(*) FROM notice WHERE letter_id = $1 AND read_at IS NULL";
-    let rows =
-        tx.statement("letter::list_notices", SQL).bind_text(id).bind(limit).all().await?;
+    let rows = tx.statement("letter::list_notices", SQL).bind_text(id).bind(limit).all().await?;
     let all = tx.statement("letter::list_notices", COUNT).bind_text(id).number().await?;
     let notices = rows.iter().map(notice::read).collect::<Result<Vec<_>, _>>()?;
     let more = all.unsigned_abs().saturating_sub(notices.len() as u64);
@@ -208,8 +203,7 @@ pub async fn find_queue(tx: &mut Tx, now: Timestamp) -> Result<Queue, StoreError
                    AS waiting,
                CAST(COALESCE(SUM(CASE WHEN due_at <= $1 THEN 1 ELSE 0 END), 0) AS BIGINT) AS due
         FROM letter WHERE status IN ('gathering', 'waiting')";
-    let row =
-        tx.statement("letter::find_queue", SQL).bind(now.as_microsecond()).optional().await?;
+    let row = tx.statement("letter::find_queue", SQL).bind(now.as_microsecond()).optional().await?;
     let Some(row) = row else { return Ok(Queue::default()) };
     let columns = Columns::of("letter::find_queue", &row);
     Ok(Queue { waiting: columns.count("waiting")?, due: columns.count("due")? })
@@ -217,10 +211,13 @@ pub async fn find_queue(tx: &mut Tx, now: Timestamp) -> Result<Queue, StoreError
 
 /// Forgets letters that ended before a time.
 pub async fn prune(tx: &mut Tx, before: Timestamp) -> Result<(), StoreError> {
-    tx.statement("letter::prune", "DELETE FROM letter WHERE ended_at IS NOT NULL AND ended_at < $1")
-        .bind(before.as_microsecond())
-        .execute()
-        .await?;
+    tx.statement(
+        "letter::prune",
+        "DELETE FROM letter WHERE ended_at IS NOT NULL AND ended_at < $1",
+    )
+    .bind(before.as_microsecond())
+    .execute()
+    .await?;
     Ok(())
 }
 

@@ -154,10 +154,8 @@ impl Audience {
 
 /// Whether an account has one of these roles, whose names are words of our own.
 fn holds(roles: Roles) -> String {
-    let tests: Vec<_> = roles
-        .iter()
-        .map(|role| format!("' ' || account.roles || ' ' LIKE '% {role} %'"))
-        .collect();
+    let tests: Vec<_> =
+        roles.iter().map(|role| format!("' ' || account.roles || ' ' LIKE '% {role} %'")).collect();
     if tests.is_empty() { "1 = 0".to_owned() } else { tests.join(" OR ") }
 }
 

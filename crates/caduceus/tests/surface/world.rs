@@ -83,7 +83,11 @@ impl World {
         let email = me["email"].as_str().unwrap();
         let fields = [("grant_type", "password"), ("username", email), ("password", "a guess")];
         for _ in 0..5 {
-            installation.anonymous().ask_token(&fields).await.assert_problem(401, "unauthenticated");
+            installation
+                .anonymous()
+                .ask_token(&fields)
+                .await
+                .assert_problem(401, "unauthenticated");
         }
         testkit::eventually("the administrator is told", Duration::from_secs(20), || async {
             installation.admin().get("/me/notices").await.items().first().map(id)

@@ -33,8 +33,12 @@ impl Market {
         let place = store::notice::find_place(&mut tx).await?;
         let from = place.number.max(*seen);
         let events = store::event::list_after(&mut tx, from, EVENTS).await?;
+        let Some(newest) = events.last().map(|event| event.number) else {
+            // A database that was put back to an earlier state gives the same numbers again.
+            *seen = (*seen).min(store::event::last_number(&mut tx).await?);
+            return Ok(false);
+        };
         drop(tx);
-        let Some(newest) = events.last().map(|event| event.number) else { return Ok(false) };
         if let Some(event) = events.iter().find(|event| concerns_people(event.kind)) {
             self.tell_of(event, &place).await?;
             return Ok(true);
@@ -236,8 +240,7 @@ async fn describe_version(tx: &mut Tx, event: &Event) -> Told {
     Ok(match event.kind {
         EventKind::VersionSubmitted => {
             let submitter = Some(version.submitted_by);
-            let audience =
-                holders(tx, version.tenant, Action::ApproveVersion, submitter).await?;
+            let audience = holders(tx, version.tenant, Action::ApproveVersion, submitter).await?;
             Some((News::VersionSubmitted { release }, audience))
         }
         EventKind::VersionPublished | EventKind::VersionRejected => {
@@ -261,8 +264,7 @@ async fn describe_version(tx: &mut Tx, event: &Event) -> Told {
 async fn describe_key(tx: &mut Tx, event: &Event) -> Told {
     let Ok(id) = CredentialId::parse(&event.subject) else { return Ok(None) };
     let Some(key) = store::credential::find_by_id(tx, id).await? else { return Ok(None) };
-    let application =
-        store::application::find(tx, Viewer::Installation, key.application).await?;
+    let application = store::application::find(tx, Viewer::Installation, key.application).await?;
     let is_still = key.status == CredentialStatus::Active && key.replaced_by.is_none();
     let (Some(application), Some(expires_at), true) = (application, key.expires_at, is_still)
     else {
