@@ -285,6 +285,24 @@ testkit::on_both_databases! {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_tell_and_send_everything_once() {
+    let server = MailServer::start();
+    let (installation, hospital) = start(Database::postgres().await, &server).await;
+    let mut twin = installation.twin(mail_settings(server.port(), &json!({})));
+    twin.launch_gateway().await;
+    twin.wait_for_control_api().await;
+    for number in 0..15 {
+        hospital.register(&format!("API {number:02}"), &json!({})).await;
+    }
+    wait_for_reviews(&server, 15).await;
+    for running in [&installation, &twin] {
+        wait_for_metric(running, "caduceus_letters_waiting 0", SOON).await;
+    }
+    assert_eq!(reviews(&server).len(), 15);
+    assert_eq!(hospital.reviewer().get("/me/notices").await.ok()["unreadCount"], 15);
+}
+
 /// A certificate for 127.0.0.1, its key, and the folder that they are in.
 fn certificate() -> (tempfile::TempDir, String, String) {
     let folder = tempfile::tempdir().unwrap();

@@ -267,6 +267,27 @@ testkit::on_both_databases! {
         assert_eq!(texts.len(), written, "one was told twice");
     }
 
+    async fn many_people_are_told_in_several_turns_and_once_each(database: Database) {
+        let (mut installation, hospital) = start(database).await;
+        installation.sql(
+            "INSERT INTO account (id, tenant_id, email, name, roles, status, password_hash, failed_attempts,
+                                  created_at, updated_at, revision)
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 450)
+             SELECT 'usr_0000000000000000000000' || SUBSTR(CAST(10000 + i AS TEXT), 2), account.tenant_id,
+                    'reviewer' || CAST(i AS TEXT) || '@hospital.example', account.name, account.roles, account.status,
+                    account.password_hash, 0, account.created_at, account.updated_at, 1
+             FROM n, account WHERE account.email = 'reviewer@hospital.example'"
+        ).await;
+        hospital.register("One", &json!({})).await;
+        installation.restart().await;
+        told(hospital.reviewer(), "version_submitted", 1, SOON).await;
+        for number in [1, 199, 200, 201, 400, 401, 450] {
+            let email = format!("reviewer{number}@hospital.example");
+            let person = installation.anonymous().sign_in(&email, testkit::PASSWORD).await;
+            assert_eq!(person.get("/me/notices").await.items().len(), 1, "{email}");
+        }
+    }
+
     async fn an_inbox_is_bounded_in_number_and_in_time(database: Database) {
         let (mut installation, hospital) = start(database).await;
         hospital.register("One", &json!({})).await;
