@@ -267,6 +267,30 @@ testkit::on_both_databases! {
         wait_for_reviews(&server, 2).await;
     }
 
+    async fn a_server_that_fails_every_letter_is_left_alone_for_a_while(database: Database) {
+        let mut server = MailServer::start();
+        let (installation, hospital) = start(database, &server).await;
+        wait_for_metric(&installation, "caduceus_letters_waiting 0", SOON).await;
+        server.behave("refuse-sender");
+        installation.sql("DELETE FROM lease; INSERT INTO lease VALUES ('letters', 'another', 9000000000000000)").await;
+        let names = ["One", "Two", "Three", "Four"];
+        for name in names {
+            hospital.register(name, &json!({})).await;
+        }
+        eventually("all are told", SOON, || async {
+            let inbox = hospital.reviewer().get("/me/notices?unread=true").await.items();
+            (inbox.len() == names.len()).then_some(())
+        }).await;
+        installation.sql("DELETE FROM lease").await;
+        let reason = "the mail server fails one letter after another (550)";
+        eventually(reason, SOON, || async { installation.log().contains(reason).then_some(()) }).await;
+        server.behave("accept");
+        eventually("all are sent", SOON, || async {
+            installation.sql(HURRY).await;
+            (reviews(&server).len() == names.len()).then_some(())
+        }).await;
+    }
+
     async fn whoever_left_is_not_written_to(database: Database) {
         let mut server = MailServer::start();
         let (installation, hospital) = start(database, &server).await;

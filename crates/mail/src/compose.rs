@@ -87,8 +87,8 @@ fn body(
         .as_ref()
         .map_or_else(String::new, |email| format!(" For help, write to {email}."));
     pieces.push(Piece::Small(format!(
-        "This e-mail was sent by {} without anybody's doing. Which ones you get is up to you: see the settings of your \
-         notices.{help}",
+        "{} sent this e-mail by itself; answers to it are not read. The settings of your notices say which ones you \
+         get.{help}",
         installation.name
     )));
     pieces

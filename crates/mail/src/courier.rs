@@ -53,8 +53,8 @@ enum Turn {
     Idle,
     /// There may be more to do.
     Busy,
-    /// The server is of no use at present.
-    Trouble,
+    /// The server is of no use at present, for this reason.
+    Trouble(String),
 }
 
 const TICK: Duration = Duration::from_millis(500);
@@ -96,10 +96,13 @@ impl Courier {
     }
 
     async fn run(self: Arc<Self>, market: Arc<Market>, stop: CancellationToken) {
-        let (mut pause, mut is_failing) = (FIRST_PAUSE, false);
+        let (mut pause, mut is_failing, mut is_troubled) = (FIRST_PAUSE, false, false);
         while !stop.is_cancelled() {
             let wait = match self.turn(&market, &stop).await {
                 Ok(Turn::Busy) => {
+                    if std::mem::take(&mut is_troubled) {
+                        tracing::info!("letters are sent again");
+                    }
                     pause = FIRST_PAUSE;
                     Duration::ZERO
                 }
@@ -107,7 +110,10 @@ impl Courier {
                     is_failing = false;
                     TICK
                 }
-                Ok(Turn::Trouble) => {
+                Ok(Turn::Trouble(reason)) => {
+                    if !std::mem::replace(&mut is_troubled, true) {
+                        tracing::warn!(reason, "letters cannot be sent; they wait");
+                    }
                     let now = pause;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     now
@@ -160,6 +166,10 @@ impl Courier {
             // One letter may be what a server stumbles over; two in a row are the server's own trouble.
             (connection, broken) = (None, broken + 1);
             if broken == 2 {
+                let outcome = LetterOutcome::Deferred(
+                    "the mail server fails one letter after another",
+                    outcome.code(),
+                );
                 return self.put_off(market, letters.iter().skip(index + 1), outcome).await;
             }
         }
@@ -192,12 +202,10 @@ impl Courier {
         letters: impl Iterator<Item = &Outgoing>,
         outcome: LetterOutcome,
     ) -> Result<Turn, MarketError> {
-        let reason = outcome.reason().unwrap_or_default();
-        tracing::warn!(reason, "letters cannot be sent; they wait");
         for letter in letters {
             self.settle(market, letter, outcome).await?;
         }
-        Ok(Turn::Trouble)
+        Ok(Turn::Trouble(outcome.reason().unwrap_or_default()))
     }
 
     async fn settle(

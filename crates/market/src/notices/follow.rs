@@ -141,8 +141,11 @@ const fn concerns_people(kind: EventKind) -> bool {
     }
 }
 
-/// What is said about an event, and to whom; nothing when what it is about is gone.
-async fn describe(tx: &mut Tx, event: &Event) -> Result<Option<(News, Audience)>, MarketError> {
+/// What is said, and to whom; nothing when what it is about is gone.
+type Told = Result<Option<(News, Audience)>, MarketError>;
+
+/// What is said about an event.
+async fn describe(tx: &mut Tx, event: &Event) -> Told {
     match event.kind {
         EventKind::SubscriptionRequested => describe_request(tx, event).await,
         EventKind::SubscriptionApproved => {
@@ -179,8 +182,6 @@ async fn describe(tx: &mut Tx, event: &Event) -> Result<Option<(News, Audience)>
         | EventKind::SettingChanged => Ok(None),
     }
 }
-
-type Told = Result<Option<(News, Audience)>, MarketError>;
 
 async fn describe_request(tx: &mut Tx, event: &Event) -> Told {
     let Ok(id) = SubscriptionId::parse(&event.subject) else { return Ok(None) };

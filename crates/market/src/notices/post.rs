@@ -113,6 +113,9 @@ impl Market {
         };
         if reason.is_some() {
             store::letter::end(tx, letter, Ending::Dropped, reason, now).await?;
+            if addressed.sealed_invitation.is_some() {
+                store::account::keep_invitation(tx, letter.user, None).await?;
+            }
             return Ok(None);
         }
         let (letter, email, name) = (letter.clone(), email.clone(), name.clone());
@@ -166,6 +169,14 @@ impl Market {
 }
 
 impl LetterOutcome {
+    /// The code with which the server did not take it.
+    pub const fn code(self) -> Option<u16> {
+        match self {
+            Self::Sent => None,
+            Self::Refused(_, code) | Self::Deferred(_, code) => code,
+        }
+    }
+
     /// Why it was not taken, in words of our own: what a server says may quote the letter.
     pub fn reason(self) -> Option<String> {
         match self {
