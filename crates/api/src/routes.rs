@@ -12,6 +12,7 @@ mod deployments;
 mod limits;
 mod metrics;
 mod nodes;
+mod notices;
 mod plans;
 mod sessions;
 mod settings;
@@ -31,9 +32,10 @@ use crate::endpoint::Endpoint;
 
 /// Every route of the control API.
 pub(crate) fn all() -> Vec<Endpoint> {
-    let groups: [(&'static str, Vec<Endpoint>); 18] = [
+    let groups: [(&'static str, Vec<Endpoint>); 19] = [
         ("Signing in", auth::endpoints()),
         ("Sessions", sessions::endpoints()),
+        ("Notices", notices::endpoints()),
         ("Catalogue", apis::endpoints()),
         ("Versions", versions::endpoints()),
         ("Specifications", specifications::endpoints()),

@@ -83,6 +83,17 @@ actions! {
     /// End one's own session, or one of the tenant's.
     EndSession = "session.end", Access::SignedIn;
 
+    /// Read one's own notices.
+    ListNotices = "notice.list", Access::SignedIn;
+    /// Mark one of one's own notices as read.
+    MarkNoticeRead = "notice.mark_read", Access::SignedIn;
+    /// Mark all of one's own notices as read.
+    MarkAllNoticesRead = "notice.mark_all_read", Access::SignedIn;
+    /// Read what one wants to be sent.
+    ReadNoticeSettings = "notice_settings.read", Access::SignedIn;
+    /// Decide what one wants to be sent.
+    ReplaceNoticeSettings = "notice_settings.replace", Access::SignedIn;
+
     /// List APIs of the catalogue.
     ListApis = "api.list", Access::SignedIn;
     /// Search the catalogue.

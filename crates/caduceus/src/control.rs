@@ -21,6 +21,7 @@ use feed::Follower;
 use gateway::Gateway;
 use http::{HeaderValue, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use mail::Courier;
 use market::Market;
 use model::Clock;
 use serde_json::{Value, json};
@@ -38,6 +39,7 @@ use crate::tls::{Accepted, ControlTls};
 pub(crate) struct Control {
     gateway: Option<Arc<Gateway>>,
     follower: Option<Arc<Follower>>,
+    courier: Option<Arc<Courier>>,
     tls: Option<Arc<ControlTls>>,
     clock: Clock,
     plane: ArcSwapOption<Plane>,
@@ -73,7 +75,13 @@ impl Control {
         clock: Clock,
     ) -> Self {
         let (plane, is_draining) = (ArcSwapOption::empty(), AtomicBool::new(false));
-        Self { gateway, follower: None, tls: tls.map(Arc::new), clock, plane, is_draining }
+        let (follower, courier, tls) = (None, None, tls.map(Arc::new));
+        Self { gateway, follower, courier, tls, clock, plane, is_draining }
+    }
+
+    /// The same listener, which also tells the metrics of the courier.
+    pub(crate) fn with_courier(self, courier: Option<Arc<Courier>>) -> Self {
+        Self { courier, ..self }
     }
 
     /// The listener of a gateway alone.
@@ -283,6 +291,9 @@ impl Control {
         };
         if let Some(follower) = &self.follower {
             follower.encode_metrics(&mut out);
+        }
+        if let Some(courier) = &self.courier {
+            courier.encode_metrics(&mut out);
         }
         let encoded = encoded.and_then(|()| match &self.tls {
             Some(tls) => tls.encode_metrics(&mut out),

@@ -5,9 +5,10 @@ use std::{io::Write, net::TcpListener, process::ExitCode};
 use clap::Args;
 use config::{DataDir, DataDirError, Settings};
 use gateway::Certificates;
+use model::Clock;
 use store::Database;
 
-use crate::{ConfigArgs, serve};
+use crate::{ConfigArgs, post, serve};
 
 /// Arguments of `caduceus doctor`.
 #[derive(Args)]
@@ -32,6 +33,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let is_running = check_data_dir(&settings, &mut findings);
     serve::runtime()?.block_on(check_database(&settings, &mut findings));
     check_certificates(&settings, &mut findings);
+    serve::runtime()?.block_on(check_mail(&settings, &mut findings));
     if !is_running {
         check_addresses(&settings, &mut findings);
     }
@@ -91,6 +93,29 @@ async fn check_database(settings: &Settings, findings: &mut Vec<Finding>) {
         }
         Err(error) => findings.push(Finding::Wrong(format!("{:#}", anyhow::Error::from(error)))),
     }
+}
+
+/// Connects to the mail server and signs in, without sending anything.
+async fn check_mail(settings: &Settings, findings: &mut Vec<Finding>) {
+    let name = match &settings.notices.smtp {
+        None => {
+            let text = "notices.smtp is not set: people have their inbox, and no e-mail is sent";
+            return findings.push(Finding::Note(text.to_owned()));
+        }
+        Some(smtp) => format!("the mail server {}:{}", smtp.host, smtp.port()),
+    };
+    if settings.portal.public_url.is_none() {
+        let text = "portal.publicUrl is not set: e-mails have no links";
+        findings.push(Finding::Note(text.to_owned()));
+    }
+    findings.push(match post::courier(settings, "doctor".to_owned(), Clock::system()) {
+        Ok(Some(courier)) => match courier.probe().await {
+            Ok(()) => Finding::Fine(format!("{name} is ready to take e-mails")),
+            Err(reason) => Finding::Wrong(format!("{name}: {reason}")),
+        },
+        Ok(None) => return,
+        Err(error) => Finding::Wrong(format!("{error:#}")),
+    });
 }
 
 fn check_certificates(settings: &Settings, findings: &mut Vec<Finding>) {

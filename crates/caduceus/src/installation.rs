@@ -13,7 +13,8 @@ use gateway::{
     AccessLogDestination, AccessLogSettings, CredentialKey, Gateway, GatewayKeys, GatewaySettings,
     TlsSettings, TracingSettings, WhenTooOld,
 };
-use market::{JobSettings, Jobs, Market, MarketSettings, Secrets};
+use mail::Courier;
+use market::{JobSettings, Jobs, MailSettings, Market, MarketSettings, Secrets};
 use model::{AccessField, AddressPolicy, Clock, Update};
 use portal::{Portal, PortalSettings};
 use search::CatalogueIndex;
@@ -21,7 +22,7 @@ use store::Database;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{control::Control, tls::ControlTls, traces::Exporter};
+use crate::{control::Control, post, tls::ControlTls, traces::Exporter};
 
 /// A running installation.
 pub(crate) struct Installation {
@@ -33,6 +34,8 @@ pub(crate) struct Installation {
     gateway: Option<Arc<Gateway>>,
     control: Arc<Control>,
     control_address: SocketAddr,
+    /// None where people are written no e-mail.
+    courier: Option<Arc<Courier>>,
     /// Taken when the feed is served.
     feed: Mutex<Option<TcpListener>>,
     tracker: TaskTracker,
@@ -73,7 +76,9 @@ impl Installation {
             Some(address) => Some(listen(address).await?),
             None => None,
         };
-        let control = Arc::new(Control::new(gateway.clone(), tls, clock.clone()));
+        let courier = post::courier(&settings, data.node()?, clock.clone())?.map(Arc::new);
+        let control = Control::new(gateway.clone(), tls, clock.clone());
+        let control = Arc::new(control.with_courier(courier.clone()));
         let tracker = TaskTracker::new();
         let stop = CancellationToken::new();
         if let Some(gateway) = &gateway {
@@ -95,6 +100,7 @@ impl Installation {
             gateway,
             control,
             control_address,
+            courier,
             feed,
             tracker,
             stop,
@@ -126,6 +132,9 @@ impl Installation {
         let jobs = Jobs::new(Arc::clone(&market), settings);
         jobs.run_once().await?;
         jobs.spawn(&self.tracker, &self.stop);
+        if let Some(courier) = &self.courier {
+            courier.spawn(Arc::clone(&market), &self.tracker, &self.stop);
+        }
         if let Some(gateway) = &self.gateway {
             while tell(gateway, &market).await? {}
             let (gateway, market) = (Arc::clone(gateway), Arc::clone(&market));
@@ -226,6 +235,10 @@ impl Installation {
             specification_max_bytes: self.settings.specifications.max_bytes,
             token_seconds: self.settings.control.token_seconds,
             gateway_url: public_url.unwrap_or_else(|| format!("http://{}", self.gateway_address())),
+            mail: self
+                .courier
+                .is_some()
+                .then_some(MailSettings { digest_hour: self.settings.notices.digest_hour }),
         }
     }
 }

@@ -6,6 +6,7 @@ mod doctor;
 mod installation;
 mod keys;
 mod logging;
+mod post;
 mod remote;
 mod serve;
 mod tls;

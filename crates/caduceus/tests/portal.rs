@@ -2,8 +2,6 @@
 //!
 //! Screenshots are left in `portal-screenshots` of the target folder.
 
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-
 use std::{
     io::{BufRead as _, BufReader},
     path::Path,

@@ -8,7 +8,8 @@ mod settings;
 pub use data_dir::{DataDir, DataDirError};
 pub use settings::{
     ConfigError, Control, ControlTls, DatabaseSettings, Feed, Gateway, GatewayTls, Log, LogFormat,
-    LogLevel, NetworkSettings, Secret, Settings, Specifications, Tracing, WhenTooOld,
+    LogLevel, NetworkSettings, Notices, Portal, Secret, Settings, Smtp, SmtpTls, Specifications,
+    Tracing, WhenTooOld,
 };
 
 /// Every setting with its default and a line of explanation.

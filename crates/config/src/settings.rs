@@ -3,11 +3,11 @@
 use std::{
     collections::BTreeMap,
     fmt, fs, io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
-use model::{AccessField, Network};
+use model::{AccessField, Email, Network};
 use serde::{Deserialize, Deserializer};
 
 /// All settings.
@@ -36,6 +36,8 @@ pub struct Settings {
     pub log: Log,
     /// Traces of calls.
     pub tracing: Option<Tracing>,
+    /// What people are told.
+    pub notices: Notices,
 }
 
 /// The database.
@@ -209,6 +211,54 @@ pub struct Tracing {
     pub parent_based: bool,
 }
 
+/// What people are told.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Notices {
+    /// The hour of the day, in UTC, at which daily e-mails are sent.
+    pub digest_hour: u8,
+    /// The server that takes e-mails; none are sent when absent.
+    pub smtp: Option<Smtp>,
+}
+
+/// A server that takes e-mails.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Smtp {
+    /// Its name, which its certificate has to have.
+    pub host: String,
+    /// Its port; 587 for STARTTLS, 465 for implicit TLS and 25 without, when absent.
+    #[serde(default)]
+    port: Option<u16>,
+    /// How the connection is protected.
+    #[serde(default)]
+    pub tls: SmtpTls,
+    /// File with the authorities that are trusted instead of the public ones, in PEM.
+    #[serde(default)]
+    pub ca_certificates: Option<PathBuf>,
+    /// Who signs in; nobody when absent.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// File with the password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// The address that e-mails come from.
+    pub from: Email,
+}
+
+/// How the connection to the server for e-mails is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SmtpTls {
+    /// It begins in the open and has to go over to TLS before anything is said.
+    #[default]
+    Starttls,
+    /// TLS from the first byte.
+    Implicit,
+    /// Not at all; on this machine only.
+    None,
+}
+
 /// How lines of the log look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -248,6 +298,14 @@ pub enum ConfigError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// A file that the configuration names cannot be read.
+    #[error("cannot read {path}, which the configuration names")]
+    Named {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The file is not well-formed or has an unknown setting.
     #[error("{path}: {message}")]
     Parse {
@@ -275,6 +333,7 @@ impl Default for Settings {
             specifications: Specifications::default(),
             log: Log::default(),
             tracing: None,
+            notices: Notices::default(),
         }
     }
 }
@@ -307,6 +366,61 @@ impl Default for Gateway {
             max_route_series: 5_000,
         }
     }
+}
+
+impl Default for Notices {
+    fn default() -> Self {
+        Self { digest_hour: 6, smtp: None }
+    }
+}
+
+impl Smtp {
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(match self.tls {
+            SmtpTls::Starttls => 587,
+            SmtpTls::Implicit => 465,
+            SmtpTls::None => 25,
+        })
+    }
+
+    /// Who signs in, and the password out of its file.
+    pub fn credentials(&self) -> Result<Option<(String, Secret)>, ConfigError> {
+        let (Some(user), Some(path)) = (&self.user, &self.password_file) else { return Ok(None) };
+        let text = read(path)?;
+        Ok(Some((user.clone(), Secret(text.trim_end_matches(['\r', '\n']).to_owned()))))
+    }
+
+    /// The authorities that are trusted instead of the public ones, in PEM.
+    pub fn authorities(&self) -> Result<Option<String>, ConfigError> {
+        self.ca_certificates.as_deref().map(read).transpose()
+    }
+
+    fn mistake(&self) -> Option<&'static str> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':');
+        if self.host.is_empty() || !self.host.chars().all(is_plain) {
+            return Some("notices.smtp.host must be the name or address of a server");
+        }
+        let is_loopback = self.host == "localhost"
+            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        if self.tls == SmtpTls::None && !is_loopback {
+            return Some(
+                "notices.smtp.tls may be none on this machine only: 127.0.0.1, ::1 or localhost",
+            );
+        }
+        if self.user.is_some() != self.password_file.is_some() {
+            return Some("notices.smtp.user and notices.smtp.passwordFile go together");
+        }
+        if self.tls == SmtpTls::None && self.ca_certificates.is_some() {
+            return Some("notices.smtp.caCertificates has no use where notices.smtp.tls is none");
+        }
+        None
+    }
+}
+
+/// The content of a file that the configuration names.
+fn read(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|source| ConfigError::Named { path: path.to_owned(), source })
 }
 
 impl Tracing {
@@ -390,11 +504,6 @@ impl Settings {
             self.control.requests_per_second > 0,
             "control.requestsPerSecond must be at least 1",
         );
-        let public = self.portal.public_url.as_ref();
-        require(
-            public.is_none_or(|url| url.starts_with("https://") || url.starts_with("http://")),
-            "portal.publicUrl must begin with https:// or http://",
-        );
         require(self.gateway.workers != Some(0), "gateway.workers must be at least 1");
         require(self.gateway.max_connections > 0, "gateway.maxConnections must be at least 1");
         require(
@@ -413,6 +522,14 @@ impl Settings {
         if let Some(mistake) = self.tracing.as_ref().and_then(Tracing::mistake) {
             require(false, mistake);
         }
+        if let Some(mistake) = self.notices.smtp.as_ref().and_then(Smtp::mistake) {
+            require(false, mistake);
+        }
+        require(self.notices.digest_hour < 24, "notices.digestHour must be 0 to 23");
+        require(
+            self.portal.public_url.as_deref().is_none_or(is_base_url),
+            "portal.publicUrl must be http:// or https:// with a host, and at most a path",
+        );
         let fields = self.log.access_fields.as_ref();
         require(
             fields.is_none_or(|fields| !fields.is_empty()),
@@ -433,6 +550,16 @@ impl Settings {
         );
         if mistakes.is_empty() { Ok(()) } else { Err(ConfigError::Values(mistakes)) }
     }
+}
+
+/// Whether an address can stand before the path of a page.
+fn is_base_url(url: &str) -> bool {
+    let rest = ["http://", "https://"].iter().find_map(|start| url.strip_prefix(start));
+    rest.is_some_and(|rest| {
+        !rest.is_empty()
+            && !rest.starts_with('/')
+            && rest.chars().all(|c| c.is_ascii_graphic() && !"?#@\"<>\\".contains(c))
+    })
 }
 
 impl Control {
@@ -528,6 +655,37 @@ mod tests {
         assert!(mistake("{ endpoint: 'collector:4318' }").unwrap().contains("http://"));
         let ratio = mistake("{ endpoint: 'http://collector', sampleRatio: 1.5 }");
         assert!(ratio.unwrap().contains("sampleRatio"));
+    }
+
+    #[test]
+    fn e_mail_leaves_this_machine_protected_only() {
+        let mistake = |smtp: &str| {
+            let text = format!("notices: {{ smtp: {{ from: a@b.example, {smtp} }} }}");
+            Settings::parse(&text).unwrap().check().err().map(|error| error.to_string())
+        };
+        assert_eq!(mistake("host: mail.example"), None);
+        for host in ["127.0.0.1", "localhost", "'::1'"] {
+            assert_eq!(mistake(&format!("host: {host}, tls: none")), None, "{host}");
+        }
+        assert!(mistake("host: 10.0.0.1, tls: none").unwrap().contains("this machine"));
+        assert!(mistake("host: localhost.example, tls: none").unwrap().contains("this machine"));
+        assert!(mistake("host: mail.example, user: me").unwrap().contains("passwordFile"));
+        assert!(mistake("host: 'a b'").unwrap().contains("host"));
+        assert!(Settings::parse("notices: { smtp: { host: a.example } }").is_err(), "no sender");
+    }
+
+    #[test]
+    fn the_portal_has_an_address_that_paths_can_be_added_to() {
+        let is_fine = |url: &str| {
+            let settings = Settings::parse(&format!("portal: {{ publicUrl: '{url}' }}")).unwrap();
+            settings.check().is_ok()
+        };
+        assert!(is_fine("https://apis.example.org") && is_fine("http://10.0.0.1:8081/portal/"));
+        for bad in
+            ["apis.example.org", "https://", "https:///x", "https://a?b", "ftp://a", "https://a b"]
+        {
+            assert!(!is_fine(bad), "{bad}");
+        }
     }
 
     #[test]

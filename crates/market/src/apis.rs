@@ -104,6 +104,7 @@ impl Market {
             self.store_version(request, &mut change, &api, number, &specification).await?;
         change.audit(api.tenant, api.id, json!({ "version": version.number })).await?;
         change.announce(api.tenant, EventKind::ApiChanged, api.id).await?;
+        change.announce(api.tenant, EventKind::VersionSubmitted, version.id).await?;
         change.finish(RegisteredVersion { api, version, findings: specification.findings }).await
     }
 

@@ -146,7 +146,22 @@ impl Compiler {
                 | EventKind::TenantChanged
                 | EventKind::UserChanged
                 | EventKind::CategoryChanged
-                | EventKind::SettingChanged => {}
+                | EventKind::SettingChanged
+                | EventKind::VersionSubmitted
+                | EventKind::VersionPublished
+                | EventKind::VersionRejected
+                | EventKind::VersionDeprecated
+                | EventKind::VersionRetired
+                | EventKind::SubscriptionRequested
+                | EventKind::SubscriptionApproved
+                | EventKind::SubscriptionRejected
+                | EventKind::SubscriptionSuspended
+                | EventKind::SubscriptionCancelled
+                | EventKind::SubscriptionExpired
+                | EventKind::KeyExpiring
+                | EventKind::ApiFailing
+                | EventKind::UserInvited
+                | EventKind::UserLocked => {}
             }
         }
         let mut sources = Sources::default();

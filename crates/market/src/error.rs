@@ -73,6 +73,8 @@ pub enum Kind {
     Category,
     /// A gateway on another machine.
     Node,
+    /// A notice in somebody's inbox.
+    Notice,
 }
 
 impl Kind {
@@ -91,6 +93,7 @@ impl Kind {
             Self::Deployment => "deployment",
             Self::Category => "category",
             Self::Node => "node",
+            Self::Notice => "notice",
         }
     }
 }

@@ -35,9 +35,12 @@ pub struct Jobs {
 const TICK: Duration = Duration::from_millis(500);
 const USAGE_TICK: Duration = Duration::from_secs(1);
 const HOUSEKEEPING_TICK: Duration = Duration::from_secs(30);
+const WATCH_TICK: Duration = Duration::from_secs(20);
 const SIGNING_KEY_DAYS: i64 = 30;
 /// How long a gateway may be away and still hear what was revoked meanwhile, instead of beginning anew.
 const ROSTER_DAYS: i64 = 30;
+/// How long notices and the letters about them are kept.
+const NOTICE_DAYS: i64 = 90;
 
 /// Whether a job is failing, so that each episode is logged once.
 struct Episode {
@@ -90,6 +93,8 @@ impl Jobs {
         tracker.spawn(Arc::clone(&jobs).keep_structure(stop.clone()));
         tracker.spawn(Arc::clone(&jobs).keep_catalogue(stop.clone()));
         tracker.spawn(Arc::clone(&jobs).keep_usage(stop.clone()));
+        tracker.spawn(Arc::clone(&jobs).keep_telling(stop.clone()));
+        tracker.spawn(Arc::clone(&jobs).keep_watch(stop.clone()));
         tracker.spawn(jobs.keep_house(stop.clone()));
     }
 
@@ -141,6 +146,29 @@ impl Jobs {
         }
     }
 
+    /// Turns events into notices.
+    async fn keep_telling(self: Arc<Self>, stop: CancellationToken) {
+        let mut episode = Episode::of("notices");
+        let mut commits = self.market.committed.subscribe();
+        let mut seen = 0;
+        while wait_for_commit(&mut commits, &stop).await {
+            while episode.note(self.market.tell(&mut seen).await).unwrap_or(false)
+                && !stop.is_cancelled()
+            {}
+        }
+    }
+
+    /// Looks for what nobody does, but people want to know.
+    async fn keep_watch(self: Arc<Self>, stop: CancellationToken) {
+        let mut episode = Episode::of("watch");
+        loop {
+            episode.note(self.market.watch().await);
+            if stop.run_until_cancelled(tokio::time::sleep(WATCH_TICK)).await.is_none() {
+                return;
+            }
+        }
+    }
+
     async fn keep_house(self: Arc<Self>, stop: CancellationToken) {
         let mut episode = Episode::of("housekeeping");
         loop {
@@ -176,6 +204,9 @@ impl Market {
         let kept = SignedDuration::from_hours(24 * i64::from(settings.usage_retention_days));
         store::usage::prune(&mut tx, Grain::Hour, now - kept).await?;
         store::roster::prune(&mut tx, now - SignedDuration::from_hours(24 * ROSTER_DAYS)).await?;
+        let told = now - SignedDuration::from_hours(24 * NOTICE_DAYS);
+        store::notice::prune(&mut tx, told).await?;
+        store::letter::prune(&mut tx, told).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -213,8 +244,9 @@ impl Market {
                 let entry =
                     self.system_entry(subscription.owner, "subscription.expire", &target, details);
                 store::audit::insert(&mut tx, &entry).await?;
-                let kind = EventKind::SubscriptionChanged;
-                store::event::insert(&mut tx, subscription.owner, kind, &target, now).await?;
+                for kind in [EventKind::SubscriptionChanged, EventKind::SubscriptionExpired] {
+                    store::event::insert(&mut tx, subscription.owner, kind, &target, now).await?;
+                }
             }
             tx.commit().await?;
             self.note_commit();

@@ -21,6 +21,7 @@ mod feed;
 mod jobs;
 mod limits;
 mod nodes;
+mod notices;
 mod passwords;
 mod people;
 mod plans;
@@ -62,6 +63,7 @@ pub use error::{Conflict, Kind, MarketError, Violation};
 pub use jobs::{JobSettings, Jobs};
 pub use limits::LimitDraft;
 pub use nodes::{EnrolledNode, IssuedNodeToken, NodeTokenDraft, UsageBatch};
+pub use notices::{Inbox, LetterOutcome, OneTimeInvitation, Outgoing, Queue};
 pub use people::{InvitedUser, UserChange, UserDraft};
 pub use plans::PlanDraft;
 pub use portal_sessions::SignedIn;
@@ -97,6 +99,15 @@ pub struct MarketSettings {
     pub token_seconds: u32,
     /// Where the gateway is reached from outside, for links.
     pub gateway_url: String,
+    /// E-mail to people; none where no server for it is known.
+    pub mail: Option<MailSettings>,
+}
+
+/// How people are written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MailSettings {
+    /// The hour of the day, in UTC, at which those who want it are sent the notices of the day in one e-mail.
+    pub digest_hour: u8,
 }
 
 /// The operations of the marketplace.

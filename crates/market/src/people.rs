@@ -102,8 +102,13 @@ impl Market {
         let digest = secrets::sha256_hex(&[token.as_bytes()]);
         let expires_at = self.invitation_expiry();
         store::account::set_invitation(change.tx(), user.id, &digest, expires_at).await?;
+        if self.settings.mail.is_some() {
+            let sealed = self.secrets.seal(token.as_bytes())?;
+            store::account::keep_invitation(change.tx(), user.id, Some(sealed)).await?;
+        }
         change.audit(tenant, user.id, json!({ "roles": user.roles })).await?;
         change.announce(tenant, EventKind::UserChanged, user.id).await?;
+        change.announce(tenant, EventKind::UserInvited, user.id).await?;
         change
             .finish(InvitedUser {
                 user,

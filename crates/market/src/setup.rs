@@ -154,6 +154,8 @@ impl Market {
         user.revision += 1;
         store::account::update(&mut tx, &user).await?;
         store::account::set_password(&mut tx, user.id, &hash).await?;
+        // Of the invitation itself nobody has to be told any more.
+        store::notice::mark_all_read(&mut tx, user.id, now).await?;
         let entry = self.account_entry(&user, Action::AcceptInvitation, request_id);
         store::audit::insert(&mut tx, &entry).await?;
         tx.commit().await?;

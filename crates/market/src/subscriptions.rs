@@ -56,6 +56,15 @@ impl SubscriptionMove {
         }
     }
 
+    const fn event(self) -> EventKind {
+        match self {
+            Self::Approve => EventKind::SubscriptionApproved,
+            Self::Reject => EventKind::SubscriptionRejected,
+            Self::Suspend => EventKind::SubscriptionSuspended,
+            Self::Cancel => EventKind::SubscriptionCancelled,
+        }
+    }
+
     const fn status(self) -> SubscriptionStatus {
         match self {
             Self::Approve => SubscriptionStatus::Active,
@@ -134,6 +143,10 @@ impl Market {
             change.audit(application.tenant, subscription.id, details).await?;
         }
         change.announce(api.tenant, EventKind::SubscriptionChanged, subscription.id).await?;
+        if status == SubscriptionStatus::Pending {
+            let kind = EventKind::SubscriptionRequested;
+            change.announce(api.tenant, kind, subscription.id).await?;
+        }
         change.finish(subscription).await
     }
 
@@ -176,6 +189,7 @@ impl Market {
             change.audit(subscription.consumer, id, details).await?;
         }
         change.announce(subscription.owner, EventKind::SubscriptionChanged, id).await?;
+        change.announce(subscription.owner, step.event(), id).await?;
         change.finish(subscription).await
     }
 

@@ -7,8 +7,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use model::{
-    AuditEntry, AuditOutcome, CredentialId, CredentialKind, Email, Roles, SessionId, TenantId,
-    User, UserStatus,
+    AuditEntry, AuditOutcome, CredentialId, CredentialKind, Email, EventKind, Roles, SessionId,
+    TenantId, User, UserStatus,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -282,6 +282,12 @@ impl Market {
         store::account::note_attempts(&mut tx, session.user, failed, locked_until).await?;
         let entry = self.sign_in_entry(session, AuditOutcome::Denied, request_id);
         store::audit::insert(&mut tx, &entry).await?;
+        // Only the first of a series is news, or whoever guesses would decide how often a person is written to.
+        if failed == LOCK_AFTER {
+            let (tenant, user) = (session.tenant, session.user.to_string());
+            let now = self.clock.now();
+            store::event::insert(&mut tx, tenant, EventKind::UserLocked, &user, now).await?;
+        }
         tx.commit().await?;
         Ok(())
     }

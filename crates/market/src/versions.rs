@@ -78,6 +78,7 @@ impl Market {
             self.store_version(request, &mut change, &api, draft.number, &specification).await?;
         change.audit(api.tenant, version.id, json!({ "version": version.number })).await?;
         change.announce(api.tenant, EventKind::ApiChanged, api.id).await?;
+        change.announce(api.tenant, EventKind::VersionSubmitted, version.id).await?;
         change.finish(RegisteredVersion { api, version, findings: specification.findings }).await
     }
 
@@ -217,7 +218,11 @@ impl Market {
             comments: review.comments,
             reasons: review.reasons,
         });
-        self.store_move(change, api, version, now).await
+        let event = match transition {
+            Transition::Approve => EventKind::VersionPublished,
+            _ => EventKind::VersionRejected,
+        };
+        self.store_move(change, event, api, version, now).await
     }
 
     /// Announces the end of a version.
@@ -257,7 +262,7 @@ impl Market {
         };
         version.deprecated_at = Some(now);
         version.sunset_at = deprecation.sunset_at;
-        self.store_move(change, api, version, now).await
+        self.store_move(change, EventKind::VersionDeprecated, api, version, now).await
     }
 
     /// Ends a version: calls are answered with 410 from now on.
@@ -279,12 +284,13 @@ impl Market {
             self.find_version(request, &mut change, &api, number.as_ref(), runs).await?;
         version.status = version.status.after(Transition::Retire).map_err(Conflict::from)?;
         let now = self.clock.now();
-        self.store_move(change, api, version, now).await
+        self.store_move(change, EventKind::VersionRetired, api, version, now).await
     }
 
     async fn store_move(
         &self,
         mut change: Change<'_>,
+        event: EventKind,
         api: Api,
         mut version: ApiVersion,
         now: Timestamp,
@@ -300,6 +306,7 @@ impl Market {
         });
         change.audit(api.tenant, version.id, details).await?;
         change.announce(api.tenant, EventKind::ApiChanged, api.id).await?;
+        change.announce(api.tenant, event, version.id).await?;
         change.finish((api, version)).await
     }
 

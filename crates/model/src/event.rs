@@ -41,11 +41,41 @@ pub enum EventKind {
     CategoryChanged,
     /// A setting of the installation changed.
     SettingChanged,
+    /// A version waits for a reviewer.
+    VersionSubmitted,
+    /// A reviewer approved a version.
+    VersionPublished,
+    /// A reviewer rejected a version.
+    VersionRejected,
+    /// The end of a version was announced.
+    VersionDeprecated,
+    /// A version has ended.
+    VersionRetired,
+    /// A subscription waits for the owner's tenant.
+    SubscriptionRequested,
+    /// The owner's tenant agreed to a subscription, or lifted its suspension.
+    SubscriptionApproved,
+    /// The owner's tenant refused a subscription.
+    SubscriptionRejected,
+    /// The owner's tenant stopped a subscription for now.
+    SubscriptionSuspended,
+    /// Either side ended a subscription.
+    SubscriptionCancelled,
+    /// A subscription came to its end.
+    SubscriptionExpired,
+    /// A key expires soon.
+    KeyExpiring,
+    /// An API fails well above what is usual for it.
+    ApiFailing,
+    /// A person was invited.
+    UserInvited,
+    /// An account was locked after wrong passwords.
+    UserLocked,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 24] = [
         Self::ApiChanged,
         Self::DeploymentChanged,
         Self::PlanChanged,
@@ -55,6 +85,21 @@ impl EventKind {
         Self::UserChanged,
         Self::CategoryChanged,
         Self::SettingChanged,
+        Self::VersionSubmitted,
+        Self::VersionPublished,
+        Self::VersionRejected,
+        Self::VersionDeprecated,
+        Self::VersionRetired,
+        Self::SubscriptionRequested,
+        Self::SubscriptionApproved,
+        Self::SubscriptionRejected,
+        Self::SubscriptionSuspended,
+        Self::SubscriptionCancelled,
+        Self::SubscriptionExpired,
+        Self::KeyExpiring,
+        Self::ApiFailing,
+        Self::UserInvited,
+        Self::UserLocked,
     ];
 
     /// The type as in CloudEvents.
@@ -69,6 +114,21 @@ impl EventKind {
             Self::UserChanged => "user.changed.v1",
             Self::CategoryChanged => "category.changed.v1",
             Self::SettingChanged => "setting.changed.v1",
+            Self::VersionSubmitted => "api.version.submitted.v1",
+            Self::VersionPublished => "api.version.published.v1",
+            Self::VersionRejected => "api.version.rejected.v1",
+            Self::VersionDeprecated => "api.version.deprecated.v1",
+            Self::VersionRetired => "api.version.retired.v1",
+            Self::SubscriptionRequested => "subscription.requested.v1",
+            Self::SubscriptionApproved => "subscription.approved.v1",
+            Self::SubscriptionRejected => "subscription.rejected.v1",
+            Self::SubscriptionSuspended => "subscription.suspended.v1",
+            Self::SubscriptionCancelled => "subscription.cancelled.v1",
+            Self::SubscriptionExpired => "subscription.expired.v1",
+            Self::KeyExpiring => "key.expiring.v1",
+            Self::ApiFailing => "api.failing.v1",
+            Self::UserInvited => "user.invited.v1",
+            Self::UserLocked => "user.locked.v1",
         }
     }
 

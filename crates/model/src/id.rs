@@ -128,6 +128,10 @@ typed_ids! {
     AuditId = "aud";
     /// A gateway on another machine.
     NodeId = "nod";
+    /// Something that a person is told.
+    NoticeId = "ntc";
+    /// An e-mail that is to be sent.
+    LetterId = "ltr";
 }
 
 fn parse_bits(text: &str, prefix: &str) -> Option<u128> {
@@ -193,7 +197,7 @@ macro_rules! from_new_id {
 }
 from_new_id! {
     TenantId UserId SessionId ApiId VersionId DeploymentId TargetId PlanId ApplicationId CredentialId
-    SubscriptionId CategoryId AuditId NodeId
+    SubscriptionId CategoryId AuditId NodeId NoticeId LetterId
 }
 
 #[cfg(test)]

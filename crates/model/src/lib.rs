@@ -18,6 +18,7 @@ mod feed;
 mod id;
 mod lifecycle;
 mod limit;
+mod notice;
 mod plan;
 mod resilience;
 mod role;
@@ -50,10 +51,12 @@ pub use event::{Event, EventKind};
 pub use feed::{FeedError, QuotaUse, RosterPage, Standing, Update};
 pub use id::{
     ApiId, ApplicationId, AuditId, CategoryId, CredentialId, DeploymentId, IdParseError, Ids,
-    NodeId, PlanId, SessionId, SubscriptionId, TargetId, TenantId, UserId, VersionId,
+    LetterId, NodeId, NoticeId, PlanId, SessionId, SubscriptionId, TargetId, TenantId, UserId,
+    VersionId,
 };
 pub use lifecycle::{Transition, TransitionError, VersionStatus};
 pub use limit::{Limit, LimitAmount, LimitScope};
+pub use notice::{Letter, Mailing, News, Notice, NoticeKind, NoticeSettings, Release, Traffic};
 pub use plan::{Approval, Plan, Quota, QuotaPeriod};
 pub use resilience::{Breaker, Ejection, InvalidSeconds, Resilience, RetryBudget, Seconds};
 pub use role::{Role, Roles};

@@ -138,7 +138,7 @@ pub async fn note_attempts(
 pub async fn set_password(tx: &mut Tx, id: UserId, hash: &str) -> Result<(), StoreError> {
     const SQL: &str = "
         UPDATE account SET password_hash = $1, invitation_digest = NULL, invitation_expires_at = NULL,
-                           failed_attempts = 0, locked_until = NULL
+                           sealed_invitation = NULL, failed_attempts = 0, locked_until = NULL
         WHERE id = $2";
     tx.statement("account::set_password", SQL)
         .bind(hash.to_owned())
@@ -163,6 +163,23 @@ pub async fn set_invitation(
         .bind_text(id)
         .execute()
         .await?;
+    Ok(())
+}
+
+/// Keeps the one-time token of an invitation, sealed, until it was sent; nothing forgets it.
+pub async fn keep_invitation(
+    tx: &mut Tx,
+    id: UserId,
+    sealed: Option<Vec<u8>>,
+) -> Result<(), StoreError> {
+    tx.statement(
+        "account::keep_invitation",
+        "UPDATE account SET sealed_invitation = $1 WHERE id = $2",
+    )
+    .bind(sealed)
+    .bind_text(id)
+    .execute()
+    .await?;
     Ok(())
 }
 

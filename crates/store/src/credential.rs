@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use model::{
     ApplicationId, Credential, CredentialDigest, CredentialEntry, CredentialId, CredentialKind,
-    CredentialStatus, RosterEntry,
+    CredentialStatus, RosterEntry, TenantId,
 };
 use sqlx::any::AnyRow;
 
@@ -117,6 +117,55 @@ pub async fn find(
         .optional()
         .await?;
     row.as_ref().map(read).transpose()
+}
+
+/// Finds a credential by its identifier alone, for background work.
+pub async fn find_by_id(tx: &mut Tx, id: CredentialId) -> Result<Option<Credential>, StoreError> {
+    const SQL: &str = "SELECT * FROM credential WHERE id = $1";
+    let row = tx.statement("credential::find_by_id", SQL).bind_text(id).optional().await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Takes up to `limit` credentials that expire within so many days, of which that was not said yet, and notes that it
+/// is said now. One that was made to live no longer than that, and one that was replaced, are left out.
+pub async fn take_expiring(
+    tx: &mut Tx,
+    now: Timestamp,
+    days: i64,
+    limit: i64,
+) -> Result<Vec<(CredentialId, TenantId)>, StoreError> {
+    const FIND: &str = "
+        SELECT id, tenant_id FROM credential
+        WHERE status = 'active' AND replaced_by IS NULL AND expires_at > $1 AND expires_at <= $2
+          AND expires_at - created_at > $3 AND (expiry_said IS NULL OR expiry_said > $4)
+        ORDER BY expires_at, id LIMIT $5";
+    const NOTE: &str = "
+        UPDATE credential SET expiry_said = $1 WHERE id = $2 AND (expiry_said IS NULL OR expiry_said > $1)";
+    let span = jiff::SignedDuration::from_hours(24 * days);
+    let rows = tx
+        .statement("credential::take_expiring", FIND)
+        .bind(now.as_microsecond())
+        .bind((now + span).as_microsecond())
+        .bind(span.as_secs() * 1_000_000)
+        .bind(days)
+        .bind(limit)
+        .all()
+        .await?;
+    let mut taken = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let columns = Columns::of("credential::take_expiring", row);
+        let (id, tenant) = (columns.parsed("id")?, columns.parsed("tenant_id")?);
+        let noted = tx
+            .statement("credential::take_expiring", NOTE)
+            .bind(days)
+            .bind_text(id)
+            .execute()
+            .await?;
+        if noted == 1 {
+            taken.push((id, tenant));
+        }
+    }
+    Ok(taken)
 }
 
 /// Finds a credential and the keyed hash of its secret, for signing in.

@@ -8,6 +8,7 @@ const STEPS: &[(i64, &str)] = &[
     (3, include_str!("../migrations/0003_validation.sql")),
     (FEED, include_str!("../migrations/0004_feed.sql")),
     (5, include_str!("../migrations/0005_portal.sql")),
+    (6, include_str!("../migrations/0006_notices.sql")),
 ];
 
 /// The step that brought the roster, which is then filled.

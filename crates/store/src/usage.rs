@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use model::{
-    ApiId, ApplicationId, LatencySketch, Quota, QuotaPeriod, SubscriptionId, TenantId, VersionId,
+    ApiId, ApplicationId, LatencySketch, Quota, QuotaPeriod, SubscriptionId, TenantId, Traffic,
+    VersionId,
 };
 use sqlx::any::AnyRow;
 
@@ -312,6 +313,76 @@ pub async fn count_by_subscription(
             Ok((columns.parsed("subscription_id")?, quota.period, columns.count("calls")?))
         })
         .collect()
+}
+
+/// Lists the APIs of which at least so many calls failed by anybody's fault since a time, most failures first, with the
+/// tenants that own them. Those with an alarm after `silent_since` are left out.
+pub async fn list_failing(
+    tx: &mut Tx,
+    since: Timestamp,
+    silent_since: Timestamp,
+    errors: u64,
+    limit: i64,
+) -> Result<Vec<(ApiId, TenantId)>, StoreError> {
+    const SQL: &str = "
+        SELECT api_id, owner_id, CAST(SUM(errors) AS BIGINT) AS failed FROM usage_rollup
+        WHERE grain = 'minute' AND start_at >= $1 AND errors > 0
+          AND api_id NOT IN (SELECT api_id FROM alarm WHERE at > $2)
+        GROUP BY api_id, owner_id HAVING SUM(errors) >= $3 ORDER BY failed DESC, api_id LIMIT $4";
+    let rows = tx
+        .statement("usage::list_failing", SQL)
+        .bind(since.as_microsecond())
+        .bind(silent_since.as_microsecond())
+        .bind(i64::try_from(errors).unwrap_or(i64::MAX))
+        .bind(limit)
+        .all()
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let columns = Columns::of("usage::list_failing", row);
+            Ok((columns.parsed("api_id")?, columns.parsed("owner_id")?))
+        })
+        .collect()
+}
+
+/// Counts the calls of an API in a span of time, and those that failed on the side of the server.
+pub async fn count_traffic(
+    tx: &mut Tx,
+    api: ApiId,
+    grain: Grain,
+    from: Timestamp,
+    until: Timestamp,
+) -> Result<Traffic, StoreError> {
+    const CALLS: &str = "
+        SELECT CAST(SUM(calls) AS BIGINT) FROM usage_rollup
+        WHERE api_id = $1 AND grain = $2 AND start_at >= $3 AND start_at < $4";
+    const FAILED: &str = "
+        SELECT status_codes FROM usage_rollup
+        WHERE api_id = $1 AND grain = $2 AND start_at >= $3 AND start_at < $4 AND errors > 0 LIMIT 200000";
+    let (from, until) = (from.as_microsecond(), until.as_microsecond());
+    let calls = tx
+        .statement("usage::count_traffic", CALLS)
+        .bind_text(api)
+        .bind_text(grain.as_str())
+        .bind(from)
+        .bind(until)
+        .number()
+        .await?;
+    let rows = tx
+        .statement("usage::count_traffic", FAILED)
+        .bind_text(api)
+        .bind_text(grain.as_str())
+        .bind(from)
+        .bind(until)
+        .all()
+        .await?;
+    let mut failures = 0;
+    for row in &rows {
+        let columns = Columns::of("usage::count_traffic", row);
+        let codes: BTreeMap<u16, u64> = columns.json("status_codes")?;
+        failures += codes.range(500..).map(|(_, calls)| calls).sum::<u64>();
+    }
+    Ok(Traffic { calls: calls.unsigned_abs(), failures })
 }
 
 /// Forgets buckets of a grain that started before a time.

@@ -14,8 +14,8 @@ pub struct Database {
 enum Kind {
     /// In the data folder of the installation.
     Sqlite,
-    /// On a server; it is dropped with the test.
-    Postgres { server: String, name: String },
+    /// On a server; its owner drops it with the test.
+    Postgres { server: String, name: String, is_owner: bool },
 }
 
 impl Database {
@@ -38,14 +38,23 @@ impl Database {
         execute(server, &format!("CREATE DATABASE {name}"))
             .await
             .unwrap_or_else(|error| panic!("no database could be made at {server}: {error}"));
-        Self { kind: Kind::Postgres { server: server.to_owned(), name } }
+        Self { kind: Kind::Postgres { server: server.to_owned(), name, is_owner: true } }
+    }
+
+    /// The same database, for another process; it has to be on a server.
+    pub(crate) fn shared(&self) -> Self {
+        let Kind::Postgres { server, name, .. } = &self.kind else {
+            panic!("an SQLite database has one process")
+        };
+        let (server, name) = (server.clone(), name.clone());
+        Self { kind: Kind::Postgres { server, name, is_owner: false } }
     }
 
     /// Its URL; none for the default in the data folder.
     pub fn url(&self) -> Option<String> {
         match &self.kind {
             Kind::Sqlite => None,
-            Kind::Postgres { server, name } => {
+            Kind::Postgres { server, name, .. } => {
                 let (base, _) = server.rsplit_once('/').unwrap();
                 Some(format!("{base}/{name}"))
             }
@@ -72,7 +81,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let Kind::Postgres { server, name } = &self.kind else { return };
+        let Kind::Postgres { server, name, is_owner: true } = &self.kind else { return };
         let (server, statement) =
             (server.clone(), format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
         // A thread of its own: the test's runtime may be ending. A server that is gone has dropped it for us.

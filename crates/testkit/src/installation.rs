@@ -98,6 +98,15 @@ impl Installation {
         }
     }
 
+    /// Another process on the same database (a PostgreSQL one) with the same keys, that does not run yet.
+    pub fn twin(&self, changes: Value) -> Self {
+        let twin = Self::prepare(self.binary.to_str().unwrap(), self.database.shared(), changes);
+        std::fs::create_dir_all(twin.data()).unwrap();
+        let key = |installation: &Self| installation.data().join("master.key");
+        std::fs::copy(key(self), key(&twin)).unwrap();
+        twin
+    }
+
     /// Has the next start take another role.
     pub fn set_role(&mut self, role: &'static str) {
         self.role = role;

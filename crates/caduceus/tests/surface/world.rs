@@ -1,5 +1,7 @@
 //! An installation in which every route has something to act on.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use testkit::{Api, Client, Database, Installation, Node, Tenant};
 
@@ -20,6 +22,7 @@ pub(crate) struct World {
     user: String,
     session: String,
     node: String,
+    notice: String,
 }
 
 impl World {
@@ -52,6 +55,7 @@ impl World {
         feed::enrol(&feed.to_string(), token["token"].as_str().unwrap()).await.unwrap();
         let node = admin.get("/admin/nodes").await.items().remove(0);
         let user = hospital.auditor().get("/me").await.ok();
+        let notice = Self::earn_notice(&installation).await;
         Self {
             active,
             pending,
@@ -67,9 +71,28 @@ impl World {
             user: user["userId"].as_str().unwrap().to_owned(),
             session: user["sessionId"].as_str().unwrap().to_owned(),
             node: id(&node),
+            notice,
             hospital,
             installation,
         }
+    }
+
+    /// Somebody guesses the administrator's password, and the administrator is told.
+    async fn earn_notice(installation: &Installation) -> String {
+        let me = installation.admin().get("/me").await.ok();
+        let email = me["email"].as_str().unwrap();
+        let fields = [("grant_type", "password"), ("username", email), ("password", "a guess")];
+        for _ in 0..5 {
+            installation
+                .anonymous()
+                .ask_token(&fields)
+                .await
+                .assert_problem(401, "unauthenticated");
+        }
+        testkit::eventually("the administrator is told", Duration::from_secs(20), || async {
+            installation.admin().get("/me/notices").await.items().first().map(id)
+        })
+        .await
     }
 
     pub(crate) fn admin(&self) -> &Client {
@@ -92,6 +115,7 @@ impl World {
                 "user" => &self.user,
                 "session" => &self.session,
                 "node" => &self.node,
+                "notice" => &self.notice,
                 _ => "nothing",
             },
         };
@@ -138,6 +162,7 @@ impl World {
                 Tenant::deployment_draft(api, prefix, &target, &json!({}))
             }
             "deployment.change" => json!({ "maxBodyBytes": 1000 }),
+            "notice_settings.replace" => json!({ "mailings": { "keyExpiring": "daily" } }),
             "node.create_token" => json!({ "name": "Theatre" }),
             "plan.create" => json!({ "apiId": api.id, "name": "Another" }),
             "plan.replace" => json!({ "apiId": api.id, "name": "Renamed" }),
@@ -182,6 +207,8 @@ impl World {
             "/audit/events?limit=200".to_owned(),
             "/auth/jwks".to_owned(),
             "/approvals".to_owned(),
+            "/me/notices".to_owned(),
+            "/me/notice-settings".to_owned(),
         ];
         let mut state = Vec::with_capacity(paths.len());
         for path in paths {
