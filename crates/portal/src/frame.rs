@@ -10,6 +10,7 @@ use crate::{failure::Failure, visit::Visit};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Section {
     Home,
+    Inbox,
     Catalogue,
     Applications,
     Approvals,
@@ -82,6 +83,7 @@ impl Frame {
     ) -> Result<Self, Failure> {
         let market = visit.market();
         let (person, tenant) = market.read_me_at_home(&visit.request).await?;
+        let inbox = market.list_notices(&visit.request, None, true, 1).await?;
         let mut waiting = 0;
         if visit.may(Action::ListApprovals) {
             let all = market.list_approvals(&visit.request, Page::numbered(1, 1)).await?;
@@ -96,6 +98,7 @@ impl Frame {
         };
         let all = [
             Some(link(Section::Home, "Home", "/", 0)),
+            Some(link(Section::Inbox, "Inbox", "/inbox", inbox.unread)),
             Some(link(Section::Catalogue, "Catalogue", "/catalogue", 0)),
             visit
                 .may(Action::ListApplications)

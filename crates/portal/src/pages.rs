@@ -8,6 +8,7 @@ mod approvals;
 mod audit;
 mod catalogue;
 mod home;
+mod inbox;
 mod publish;
 pub(crate) mod sign_in;
 mod traffic;
@@ -78,6 +79,10 @@ pub(crate) fn router() -> Router<Arc<Portal>> {
         .route("/admin/categories", get(admin::categories).post(admin::create_category))
         .route("/admin/categories/{category}/remove", post(admin::remove_category))
         .route("/admin/settings", get(admin::settings).post(admin::change_settings))
+        .route("/inbox", get(inbox::show))
+        .route("/inbox/read-all", post(inbox::read_all))
+        .route("/inbox/settings", post(inbox::change_settings))
+        .route("/inbox/{notice}", post(inbox::open))
         .route("/account", get(account::show))
         .route("/account/password", post(account::change_password))
         .route("/account/sessions/{session}/end", post(account::end_session))

@@ -104,6 +104,22 @@ await journey("the owner rejects only with a reason, and approves", async (page)
   await page.getByText("Access is granted").waitFor();
 });
 
+await journey("whoever asked is told of the decision", async (page) => {
+  await signIn(page, consumer);
+  for (let attempt = 0; attempt < 50; attempt += 1) {
+    await page.goto(`${origin}/inbox`);
+    if ((await page.getByText("Night shift planner").count()) > 0) break;
+    await page.waitForTimeout(200);
+  }
+  await page.screenshot({ path: join(shots, "inbox.png"), fullPage: true });
+  await page.getByRole("button", { name: /^Open.*Night shift planner/ }).click();
+  await page.getByRole("heading", { name: "Night shift planner" }).waitFor();
+  await page.goto(`${origin}/inbox`);
+  await page.getByLabel(/access/i).first().selectOption("off");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText("Saved.").waitFor();
+});
+
 await journey("the key works, is rotated, and the new one is revoked", async (page) => {
   const sample = demo.samples.find((one) => one.curl.includes("/slots"))?.curl ?? demo.samples[0].curl;
   const url = sample.match(/https?:\/\/[^\s'"]+/)[0];
@@ -346,7 +362,7 @@ function shape(url) {
 }
 
 const looked = new Set();
-for (const [role, tenant] of [["consumer", "valley-health"], ["tenant-admin", "north-clinic"], ["reviewer", "north-clinic"], ["auditor", "north-clinic"], ["platform-admin", "north-clinic"]]) {
+for (const [role, tenant] of [["consumer", "valley-health"], ["tenant-admin", "north-clinic"], ["provider", "north-clinic"], ["reviewer", "north-clinic"], ["auditor", "north-clinic"], ["platform-admin", "north-clinic"]]) {
   const who = account(role, tenant);
   if (!who) continue;
   const { context, page, weights } = await openWindow(browser, origin, faults);
