@@ -145,13 +145,18 @@ testkit::on_both_databases! {
             let inbox = hospital.reviewer().get("/me/notices?unread=true&limit=200").await.items();
             (inbox.len() == 25).then_some(())
         }).await;
-        wait_for_metric(&installation, "caduceus_letters_waiting 0", SOON).await;
-        let alone = reviews(&server).len();
+        let is_gathered = |mail: &Value| mail["headers"]["subject"] == "Your notices";
+        wait_for_reviews(&server, 19).await;
+        eventually("the rest comes together", SOON, || async {
+            installation.sql(HURRY).await;
+            reviews(&server).iter().any(is_gathered).then_some(())
+        }).await;
+        let mails = reviews(&server);
+        let alone = mails.iter().filter(|mail| !is_gathered(mail)).count();
+        // The reviewer's invitation may have been one of the twenty.
         assert!((19..=20).contains(&alone), "{alone} letters within an hour");
-        installation.sql(HURRY).await;
-        let mails = wait_for_reviews(&server, alone + 1).await;
-        assert_eq!(mails.last().unwrap()["headers"]["subject"], "Your notices");
-        assert!(mails.last().unwrap()["plain"].as_str().unwrap().contains("API 24"));
+        let text: String = mails.iter().map(|mail| mail["plain"].to_string()).collect();
+        assert!((0..25).all(|number| text.contains(&format!("API {number:02} "))), "{text}");
     }
 
     async fn what_a_server_puts_off_is_tried_again_and_what_it_refuses_is_not(database: Database) {

@@ -96,11 +96,11 @@ impl Courier {
     }
 
     async fn run(self: Arc<Self>, market: Arc<Market>, stop: CancellationToken) {
-        let (mut pause, mut is_failing, mut is_troubled) = (FIRST_PAUSE, false, false);
+        let (mut pause, mut is_failing, mut trouble) = (FIRST_PAUSE, false, None);
         while !stop.is_cancelled() {
             let wait = match self.turn(&market, &stop).await {
                 Ok(Turn::Busy) => {
-                    if std::mem::take(&mut is_troubled) {
+                    if trouble.take().is_some() {
                         tracing::info!("letters are sent again");
                     }
                     pause = FIRST_PAUSE;
@@ -111,8 +111,9 @@ impl Courier {
                     TICK
                 }
                 Ok(Turn::Trouble(reason)) => {
-                    if !std::mem::replace(&mut is_troubled, true) {
+                    if trouble.as_ref() != Some(&reason) {
                         tracing::warn!(reason, "letters cannot be sent; they wait");
+                        trouble = Some(reason);
                     }
                     let now = pause;
                     pause = (pause * 2).min(LONGEST_PAUSE);

@@ -183,6 +183,13 @@ pub async fn keep_invitation(
     Ok(())
 }
 
+/// Whether a person has not accepted the invitation yet; it cannot be accepted before the transaction has ended.
+pub async fn hold_invited(tx: &mut Tx, id: UserId) -> Result<bool, StoreError> {
+    const SQL: &str = "UPDATE account SET status = status WHERE id = $1 AND status = 'invited'";
+    let held = tx.statement("account::hold_invited", SQL).bind_text(id).execute().await?;
+    Ok(held == 1)
+}
+
 /// Finds an invitation by the digest of its token.
 pub async fn find_invitation(tx: &mut Tx, digest: &str) -> Result<Option<Invitation>, StoreError> {
     const SQL: &str = "

@@ -1,6 +1,8 @@
 //! Bringing a database up to date. Steps are numbered, run once each, and never change after a release.
 
-use crate::{Database, StoreError, roster};
+use std::collections::BTreeSet;
+
+use crate::{Database, StoreError, roster, row::Columns};
 
 const STEPS: &[(i64, &str)] = &[
     (1, include_str!("../migrations/0001_spine.sql")),
@@ -33,7 +35,12 @@ pub(crate) async fn run(database: &Database) -> Result<(), StoreError> {
     if found > known {
         return Err(StoreError::NewerSchema { found, known });
     }
-    for (number, script) in STEPS.iter().filter(|(number, _)| *number > found) {
+    let rows = tx.statement("migration::noted", "SELECT number FROM schema_step").all().await?;
+    let noted = rows
+        .iter()
+        .map(|row| Columns::of("migration::noted", row).get("number"))
+        .collect::<Result<BTreeSet<i64>, _>>()?;
+    for (number, script) in STEPS.iter().filter(|(number, _)| !noted.contains(number)) {
         let script = script.replace("{blob}", tx.engine().blob());
         tx.run_script("migration::step", script).await?;
         if *number == FEED {

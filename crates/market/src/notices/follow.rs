@@ -294,6 +294,10 @@ async fn describe_account(tx: &mut Tx, event: &Event) -> Told {
         let until = account.and_then(|account| account.locked_until);
         return Ok(Some((News::AccountLocked { until }, Audience::Person(user))));
     }
+    // Accepting it marks the notice as read, and so has to come wholly before or after.
+    if !store::account::hold_invited(tx, user).await? {
+        return Ok(None);
+    }
     let tenant = store::tenant::find(tx, event.tenant).await?;
     Ok(tenant.map(|tenant| (News::Invitation { tenant: tenant.name }, Audience::Invited(user))))
 }
