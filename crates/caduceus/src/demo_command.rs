@@ -37,7 +37,7 @@ pub(crate) struct DemoArgs {
 #[serde(rename_all = "camelCase")]
 struct Announcement {
     control_url: String,
-    /// The address for browsers; the control API until there is a portal.
+    /// The address for browsers.
     portal_url: String,
     gateway_url: String,
     accounts: Vec<demo::Account>,
@@ -158,9 +158,10 @@ fn samples(gateway_url: &str, record: &DemoRecord) -> Vec<Sample> {
 
 fn write_text(out: &mut impl Write, announcement: &Announcement) -> anyhow::Result<()> {
     writeln!(out, "Caduceus demo\n")?;
+    writeln!(out, "  portal       {}", announcement.portal_url)?;
     writeln!(out, "  control API  {}/api/v1", announcement.control_url)?;
     writeln!(out, "  gateway      {}\n", announcement.gateway_url)?;
-    writeln!(out, "People (token: POST /api/v1/auth/token with grant_type=password)\n")?;
+    writeln!(out, "People, who sign in to the portal (or POST /api/v1/auth/token with grant_type=password)\n")?;
     for account in &announcement.accounts {
         writeln!(
             out,
