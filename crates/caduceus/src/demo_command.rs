@@ -161,7 +161,10 @@ fn write_text(out: &mut impl Write, announcement: &Announcement) -> anyhow::Resu
     writeln!(out, "  portal       {}", announcement.portal_url)?;
     writeln!(out, "  control API  {}/api/v1", announcement.control_url)?;
     writeln!(out, "  gateway      {}\n", announcement.gateway_url)?;
-    writeln!(out, "People, who sign in to the portal (or POST /api/v1/auth/token with grant_type=password)\n")?;
+    writeln!(
+        out,
+        "People, who sign in to the portal (or POST /api/v1/auth/token with grant_type=password)\n"
+    )?;
     for account in &announcement.accounts {
         writeln!(
             out,
