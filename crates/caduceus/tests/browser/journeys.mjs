@@ -371,9 +371,7 @@ for (const [role, tenant] of [["consumer", "valley-health"], ["tenant-admin", "n
   while (found.length > 0 && result.pages < 400) {
     const url = found.shift();
     const kind = shape(url);
-    if (role !== "consumer" && looked.has(kind)) continue;
-    if ((seen.get(kind) ?? 0) >= (role === "consumer" ? 2 : 1)) continue;
-    looked.add(kind);
+    if ((seen.get(kind) ?? 0) >= 1) continue;
     seen.set(kind, (seen.get(kind) ?? 0) + 1);
     await page.setViewportSize(WIDE);
     weights.clear();
@@ -384,6 +382,9 @@ for (const [role, tenant] of [["consumer", "valley-health"], ["tenant-admin", "n
     for (const link of await page.locator("a[href]").evaluateAll((links) => links.map((link) => link.href))) {
       if (link.startsWith(origin) && !link.includes("#") && !link.includes("/assets/") && !link.includes(".csv")) found.push(link);
     }
+    // Its links may lead elsewhere for this role, but it was looked at already.
+    if (looked.has(kind)) continue;
+    looked.add(kind);
     result.pages += 1;
     const name = `${role}${kind.replace(/[^a-z0-9]+/gi, "-")}-${seen.get(kind)}`;
     for (const [width, viewport] of [["wide", WIDE], ["narrow", NARROW]]) {
