@@ -147,6 +147,21 @@ impl Market {
         change.finish(()).await
     }
 
+    /// Revokes a credential that was made for one purpose which has ended, and forgets it: it does not count among those
+    /// that an application may have.
+    pub async fn discard_credential(
+        &self,
+        request: &Request,
+        application: ApplicationId,
+        id: CredentialId,
+    ) -> Result<(), MarketError> {
+        self.revoke_credential(request, application, id).await?;
+        let mut tx = self.db.begin().await?;
+        store::credential::delete_revoked(&mut tx, application, id).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// Lists the credentials of an application, newest first.
     pub async fn list_credentials(
         &self,

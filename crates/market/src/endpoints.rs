@@ -12,6 +12,10 @@ pub struct Endpoint {
     pub version: VersionId,
     /// What the paths of its operations are appended to, without a slash at its end.
     pub url: String,
+    /// The same at the gateway itself, for whoever must not follow a name that an owner chose; with `host` in its `Host`.
+    pub gateway_url: String,
+    /// The host that the route is bound to.
+    pub host: Option<String>,
 }
 
 impl Market {
@@ -28,9 +32,17 @@ impl Market {
         let endpoints = found.iter().map(|deployment| Endpoint {
             version: deployment.version,
             url: url(&self.settings.gateway_url, &deployment.route),
+            gateway_url: at(&self.settings.gateway_url, &deployment.route),
+            host: deployment.route.host().map(ToOwned::to_owned),
         });
         Ok(endpoints.collect())
     }
+}
+
+/// The gateway's address with the route's prefix.
+fn at(gateway: &str, route: &Route) -> String {
+    let prefix = route.path_prefix().trim_end_matches('/');
+    format!("{}{prefix}", gateway.trim_end_matches('/'))
 }
 
 /// The gateway's address, with the route's host when it is bound to one, and its prefix.

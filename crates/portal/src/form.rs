@@ -6,8 +6,10 @@ use http_body_util::{BodyExt as _, Limited};
 
 use crate::failure::Failure;
 
-/// The largest form, in bytes: a specification with its escapes fits.
-const LARGEST: usize = 32 << 20;
+/// The largest form of somebody who is signed in, in bytes: a specification with its escapes fits.
+pub(crate) const LARGEST: usize = 32 << 20;
+/// The largest form of anybody else, which may hold one that was kept while a session ended.
+pub(crate) const LARGEST_OF_STRANGERS: usize = 1 << 20;
 
 /// The fields of a form, in the order in which they came.
 #[derive(Debug, Clone, Default)]
@@ -16,8 +18,8 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// Reads the form of a request that came from one of our own pages.
-    pub(crate) async fn read(request: Request) -> Result<Self, Failure> {
+    /// Reads the form of a request that came from one of our own pages; one beyond `largest` bytes is refused.
+    pub(crate) async fn read(request: Request, largest: usize) -> Result<Self, Failure> {
         if !is_own(request.headers()) {
             return Err(Failure::Foreign);
         }
@@ -25,7 +27,7 @@ impl Form {
         if !kind.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded")) {
             return Err(Failure::Unreadable);
         }
-        let body = Limited::new(request.into_body(), LARGEST).collect().await;
+        let body = Limited::new(request.into_body(), largest).collect().await;
         let body = body.map_err(|_too_large_or_broken| Failure::Unreadable)?.to_bytes();
         let fields =
             serde_urlencoded::from_bytes(&body).map_err(|_malformed| Failure::Unreadable)?;

@@ -12,7 +12,7 @@ use market::{Idempotency, Market, MarketError};
 
 use crate::{
     failure::{Failure, redirect},
-    form::Form,
+    form::{Form, LARGEST, LARGEST_OF_STRANGERS},
     format::Moment,
     frame::{Flash, Frame, Section},
     pages::sign_in,
@@ -120,7 +120,8 @@ impl FromRequest<Arc<Portal>> for Submission {
         let (mut parts, body) = request.into_parts();
         let visit = Visit::from_request_parts(&mut parts, portal).await;
         let place = place(&parts);
-        let form = Form::read(Request::from_parts(parts, body)).await;
+        let largest = if visit.is_ok() { LARGEST } else { LARGEST_OF_STRANGERS };
+        let form = Form::read(Request::from_parts(parts, body), largest).await;
         let form = form.map_err(IntoResponse::into_response)?;
         let mut visit = match visit {
             Ok(visit) => visit,

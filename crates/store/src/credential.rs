@@ -103,6 +103,22 @@ pub async fn note_use(tx: &mut Tx, id: CredentialId, at: Timestamp) -> Result<()
     Ok(())
 }
 
+/// Deletes a credential that is revoked. Gateways have been told so by the change that revoked it.
+pub async fn delete_revoked(
+    tx: &mut Tx,
+    application: ApplicationId,
+    id: CredentialId,
+) -> Result<(), StoreError> {
+    const SQL: &str =
+        "DELETE FROM credential WHERE id = $1 AND application_id = $2 AND status = 'revoked'";
+    tx.statement("credential::delete_revoked", SQL)
+        .bind_text(id)
+        .bind_text(application)
+        .execute()
+        .await?;
+    Ok(())
+}
+
 /// Finds a credential of an application that the caller was found to own.
 pub async fn find(
     tx: &mut Tx,

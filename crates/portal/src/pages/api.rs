@@ -6,7 +6,9 @@ use axum::{
     extract::{Path, Query},
     response::Response,
 };
-use market::{ApiListing, MarketError, Page, Period, SubscriptionDraft, SubscriptionFilter};
+use market::{
+    ApiListing, Endpoint, MarketError, Page, Period, SubscriptionDraft, SubscriptionFilter,
+};
 use model::{
     ApiVersion, Application, Approval, Limit, LimitAmount, LimitScope, Name, Plan, QuotaPeriod,
     SubscriptionStatus, VersionStatus,
@@ -264,7 +266,7 @@ pub(crate) async fn overview(
     let summary = summary(&visit, &head).await?;
     let all = summary.as_ref().map_or(&[][..], |summary| &summary.operations);
     let operations: Vec<Line> = all.iter().enumerate().take(8).map(Line::of).collect();
-    let endpoint = endpoint(&visit, &listing, &head).await?;
+    let endpoint = endpoint(&visit, &listing, &head).await?.map(|endpoint| endpoint.url);
     let first = all.iter().find(|operation| operation.method == "get").or(all.first());
     let first_call = first.zip(endpoint.as_ref()).map(|(operation, base)| {
         let url = format!("{base}{}", operation.path);
@@ -324,13 +326,10 @@ async fn endpoint(
     visit: &Visit,
     listing: &ApiListing,
     head: &Head,
-) -> Result<Option<String>, Failure> {
+) -> Result<Option<Endpoint>, Failure> {
     let all = visit.market().list_endpoints(&visit.request, listing.api.id).await?;
     let version = head.version.as_ref().map(|version| version.id);
-    Ok(all
-        .into_iter()
-        .find(|endpoint| Some(endpoint.version) == version)
-        .map(|endpoint| endpoint.url))
+    Ok(all.into_iter().find(|endpoint| Some(endpoint.version) == version))
 }
 
 fn facts(listing: &ApiListing) -> Vec<(&'static str, String)> {
@@ -460,7 +459,7 @@ pub(super) struct Found {
     pub(super) method: String,
     pub(super) path: String,
     pub(super) operation: Operation,
-    pub(super) endpoint: Option<String>,
+    pub(super) endpoint: Option<Endpoint>,
     all: Vec<OperationSummary>,
 }
 
@@ -495,7 +494,7 @@ pub(crate) async fn operation(
     let index: usize = id(&index)?;
     frame.title = format!("{method} {path} · {}", head.name);
     let key = super::try_it::shown_key(&visit, &head).await?;
-    let base = endpoint.clone().unwrap_or_else(|| "https://gateway.example".to_owned());
+    let base = endpoint.as_ref().map_or("https://gateway.example", |endpoint| &endpoint.url);
     let url = format!("{base}{}", filled(&path, &operation));
     let body = operation.body.as_ref().and_then(|body| body.content.first());
     let call = samples::Call {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::{
     failure::{Answer, Failure, redirect, sentence},
-    form::Form,
+    form::{Form, LARGEST_OF_STRANGERS},
     frame::Flash,
     serve::{Portal, RequestId, append},
     visit::{FLASH, SESSION, Submission, address},
@@ -115,7 +115,7 @@ pub(crate) async fn submit(State(portal): State<Arc<Portal>>, request: Request) 
     let (parts, body) = request.into_parts();
     let (address, id) = (address(&parts), parts.extensions.get::<RequestId>().cloned());
     let request_id = id.map_or_else(String::new, |id| id.0);
-    let sent = Form::read(Request::from_parts(parts, body)).await?;
+    let sent = Form::read(Request::from_parts(parts, body), LARGEST_OF_STRANGERS).await?;
     let (email, next, kept) = (sent.text("email"), sent.text("next"), sent.raw("kept"));
     let signed_in = portal.market.sign_in(email, sent.raw("password"), &address, &request_id).await;
     let (status, problem) = match signed_in {
@@ -190,7 +190,7 @@ pub(crate) async fn accept_invitation(
     let (parts, body) = request.into_parts();
     let (address, id) = (address(&parts), parts.extensions.get::<RequestId>().cloned());
     let request_id = id.map_or_else(String::new, |id| id.0);
-    let sent = Form::read(Request::from_parts(parts, body)).await?;
+    let sent = Form::read(Request::from_parts(parts, body), LARGEST_OF_STRANGERS).await?;
     let (token, password) = (sent.text("token"), sent.raw("password"));
     if password != sent.raw("password-again") {
         let problem = "The two passwords are not the same.".to_owned();
