@@ -183,7 +183,8 @@ testkit::on_both_databases! {
             market.hospital.provider().patch(&path, &patch).await.ok();
             let began = std::time::Instant::now();
             market.installation.settled().await;
-            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+            // A second is usual; a busy machine takes longer.
+            assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
             let before = calls.load(Ordering::Relaxed);
             eventually("calls go on", SOON, || async {
                 (calls.load(Ordering::Relaxed) > before + 20).then_some(())
