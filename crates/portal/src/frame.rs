@@ -18,6 +18,7 @@ pub(crate) enum Section {
     Traffic,
     Audit,
     Administration,
+    Guides,
     Account,
 }
 
@@ -116,6 +117,7 @@ impl Frame {
             visit
                 .may(Action::ListUsers)
                 .then(|| link(Section::Administration, "Administration", "/admin/people", 0)),
+            Some(link(Section::Guides, "Guides", "/guides", 0)),
         ];
         let random: [u8; 16] = market::random();
         Ok(Self {

@@ -7,6 +7,7 @@ mod applications;
 mod approvals;
 mod audit;
 mod catalogue;
+mod guides;
 mod home;
 mod inbox;
 mod publish;
@@ -83,6 +84,8 @@ pub(crate) fn router() -> Router<Arc<Portal>> {
         .route("/inbox/read-all", post(inbox::read_all))
         .route("/inbox/settings", post(inbox::change_settings))
         .route("/inbox/{notice}", post(inbox::open))
+        .route("/guides", get(guides::list))
+        .route("/guides/{guide}", get(guides::show))
         .route("/account", get(account::show))
         .route("/account/password", post(account::change_password))
         .route("/account/sessions/{session}/end", post(account::end_session))
