@@ -92,8 +92,9 @@ fn render(text: &str) -> Rendered {
     }
     let mut out = String::new();
     html::push_html(&mut out, events.into_iter());
-    // What is too wide is scrolled, by those without a mouse as well.
-    Rendered(out.replace("<pre>", "<pre class=\"code\" tabindex=\"0\">"))
+    // What is too wide is scrolled, by those without a mouse as well; a heading of a column without words is none.
+    let out = out.replace("<pre>", "<pre class=\"code\" tabindex=\"0\">");
+    Rendered(out.replace("<th></th>", "<td></td>"))
 }
 
 fn destination(link: &str) -> CowStr<'static> {
