@@ -15,6 +15,7 @@ mod routes;
 mod throttle;
 
 pub use dispatch::{ApiSettings, router, unavailable};
+pub use routes::{CorsBody, LimitBody, ProtocolsBody, RouteBody, UpstreamBody, VisibilityName};
 
 /// The OpenAPI 3.1 description of the control API, pretty-printed.
 pub fn openapi_document() -> String {

@@ -22,6 +22,10 @@ mod tenants;
 mod users;
 mod versions;
 
+pub use apis::VisibilityName;
+pub use delivery::{CorsBody, ProtocolsBody};
+pub use deployments::{RouteBody, UpstreamBody};
+pub use limits::LimitBody;
 use market::PageOf;
 use schemars::JsonSchema;
 use serde::Serialize;

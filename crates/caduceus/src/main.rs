@@ -1,12 +1,16 @@
 //! The binary: reads the command line and hands over.
 
+mod connect;
 mod control;
 mod demo_command;
+mod desired_command;
 mod doctor;
 mod installation;
 mod keys;
 mod logging;
+mod output;
 mod post;
+mod progress;
 mod remote;
 mod serve;
 mod tls;
@@ -15,7 +19,7 @@ mod validate;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Gives freed memory back: after a burst of work the system allocator would keep several times as much.
 #[global_allocator]
@@ -37,10 +41,25 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Check specifications and say what is wrong with them, and where.
     Validate(validate::ValidateArgs),
+    /// Compare a file with an installation, and say what would have to be done.
+    Plan(desired_command::PlanArgs),
+    /// Bring about what a file says; what it does not name stays.
+    Apply(desired_command::ApplyArgs),
+    /// Bring about what a file says, and take away what it does not name.
+    Sync(desired_command::SyncArgs),
+    /// Write an installation as a file.
+    Dump(desired_command::DumpArgs),
+    /// Print the JSON Schema of that file.
+    Schema,
     /// Look after keys: check the form of an API key, list and rotate signing keys.
     Keys(keys::KeysArgs),
     /// Look for what is wrong with an installation.
     Doctor(doctor::DoctorArgs),
+    /// Print what a shell needs to complete commands and options.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Where the configuration comes from.
@@ -78,6 +97,12 @@ fn main() -> ExitCode {
         Command::Validate(args) => return validate::run(&args),
         Command::Keys(args) => keys::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Plan(args) => desired_command::plan(&args),
+        Command::Apply(args) => desired_command::apply(&args),
+        Command::Sync(args) => desired_command::sync(&args),
+        Command::Dump(args) => desired_command::dump(&args),
+        Command::Schema => desired_command::schema(),
+        Command::Completions { shell } => return complete(shell),
     };
     match result {
         Ok(code) => code,
@@ -86,4 +111,10 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn complete(shell: clap_complete::Shell) -> ExitCode {
+    let mut command = Cli::command();
+    clap_complete::generate(shell, &mut command, "caduceus", &mut std::io::stdout());
+    ExitCode::SUCCESS
 }

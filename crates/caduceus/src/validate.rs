@@ -17,6 +17,8 @@ use miette::{
 use serde::Serialize;
 use spec::{Issue, Limits, Report, Severity};
 
+use crate::{output::Output, progress::Progress};
+
 /// Check OpenAPI documents and say what is wrong and where.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ValidateArgs {
@@ -28,7 +30,7 @@ pub(crate) struct ValidateArgs {
     #[arg(long, value_enum, default_value_t = FormatChoice::Auto)]
     format: FormatChoice,
 
-    /// How results are written: for people, or one JSON object per input and line.
+    /// How results are written: for people, one JSON object per input and line, or one YAML document per input.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -37,13 +39,6 @@ pub(crate) struct ValidateArgs {
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum FormatChoice {
     Auto,
-}
-
-/// Ways to write results.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Output {
-    Table,
-    Json,
 }
 
 /// How an input ended, worst last.
@@ -111,7 +106,7 @@ fn validate_all(args: &ValidateArgs) -> io::Result<Outcome> {
     let mut output = io::BufWriter::new(io::stdout().lock());
     let progress = Progress::new(inputs.len());
     for (done, input) in inputs.iter().enumerate() {
-        progress.show(done, input);
+        progress.show(done, &input.display());
         let outcome = validate_one(input, args.output, &progress, &mut output)?;
         worst = worst.max(outcome);
         if io::stdout().is_terminal() {
@@ -139,15 +134,15 @@ fn validate_one(
         Err(error) => {
             progress.clear();
             complain(&format!("{file}: {error}"));
-            if matches!(output, Output::Json) {
-                write_row(&file, &unreadable(&error), results)?;
+            if !matches!(output, Output::Table) {
+                write_row(&file, &unreadable(&error), output, results)?;
             }
             return Ok(Outcome::Failed);
         }
     };
     progress.clear();
     match output {
-        Output::Json => write_row(&file, &report, results)?,
+        Output::Json | Output::Yaml => write_row(&file, &report, output, results)?,
         Output::Table => {
             write_diagnostics(&file, &bytes, &report.issues);
             writeln!(results, "{}", summary_line(&file, &report))?;
@@ -212,7 +207,12 @@ fn unreadable(error: &io::Error) -> Report {
     Report { format: None, format_version: None, syntax: None, issues: vec![issue], summary: None }
 }
 
-fn write_row(file: &str, report: &Report, results: &mut impl Write) -> io::Result<()> {
+fn write_row(
+    file: &str,
+    report: &Report,
+    output: Output,
+    results: &mut impl Write,
+) -> io::Result<()> {
     let row = ResultRow {
         file,
         format: report.format,
@@ -226,8 +226,7 @@ fn write_row(file: &str, report: &Report, results: &mut impl Write) -> io::Resul
             schemas: summary.schemas.len(),
         }),
     };
-    serde_json::to_writer(&mut *results, &row)?;
-    writeln!(results)
+    output.write_row(results, &row)
 }
 
 /// `beds.yaml: valid, OpenAPI 3.0.4, "Clinic" 1.2: 3 operations, 2 schemas; 1 warning`
@@ -372,37 +371,6 @@ impl SourceCode for SourceLine {
             column,
             1,
         )))
-    }
-}
-
-/// How far the work is, on the last line of a terminal.
-struct Progress {
-    total: usize,
-    is_shown: bool,
-}
-
-impl Progress {
-    /// Fewer inputs than this are done before anybody could read it.
-    const WORTHWHILE: usize = 8;
-
-    fn new(total: usize) -> Self {
-        Self { total, is_shown: total >= Self::WORTHWHILE && io::stderr().is_terminal() }
-    }
-
-    fn show(&self, done: usize, input: &Path) {
-        const WIDTH: usize = 20;
-        if !self.is_shown {
-            return;
-        }
-        let bar = "=".repeat(WIDTH * done / self.total.max(1));
-        let line = format!("\r\x1b[2K[{bar:<WIDTH$}] {done}/{} {}", self.total, input.display());
-        drop(io::stderr().write_all(line.as_bytes()));
-    }
-
-    fn clear(&self) {
-        if self.is_shown {
-            drop(io::stderr().write_all(b"\r\x1b[2K"));
-        }
     }
 }
 

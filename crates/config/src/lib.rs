@@ -12,5 +12,10 @@ pub use settings::{
     Tracing, WhenTooOld,
 };
 
+/// A variable of the environment, when it is set and is text.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Every setting with its default and a line of explanation.
 pub const DEFAULT_FILE: &str = include_str!("../../../config/default.yaml");

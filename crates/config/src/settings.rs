@@ -343,7 +343,7 @@ impl Default for Control {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
             tls: None,
-            requests_per_second: 50,
+            requests_per_second: 200,
             token_seconds: 3_600,
             url: None,
         }

@@ -178,7 +178,7 @@ async fn register_application(
 ) -> Result<model::ApplicationId, SeedError> {
     let draft =
         ApplicationDraft { name: Name::parse(name)?, description: "Part of the demo.".to_owned() };
-    let application = market.create_application(&staff.consumer, draft).await?;
+    let application = market.create_application(&staff.consumer, None, draft).await?;
     let draft = CredentialDraft {
         name: Name::parse("Demo key")?,
         kind: CredentialKind::ApiKey,
@@ -318,7 +318,7 @@ async fn publish(
     specification: &str,
 ) -> Result<ApiId, SeedError> {
     let source = SpecificationSource::Content(specification.as_bytes().to_vec());
-    let made = market.register_api(&owner.provider, draft, number.parse()?, source).await?;
+    let made = market.register_api(&owner.provider, None, draft, number.parse()?, source).await?;
     market.approve_version(&owner.reviewer, made.api.id, review(number)?).await?;
     Ok(made.api.id)
 }

@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::{
     Begun, Conflict, Kind, Market, MarketError, RegisteredVersion, Request, SpecificationSource,
-    Violation, change::Change, viewer,
+    Violation, change::Change, tenants, viewer,
 };
 
 /// What is said about an API.
@@ -63,10 +63,12 @@ const LABELS_MAX: usize = 30;
 const AUDIENCE_MAX: usize = 500;
 
 impl Market {
-    /// Registers an API with its first version, which then waits for a reviewer.
+    /// Registers an API with its first version, which then waits for a reviewer. It belongs to `tenant`, or else to
+    /// the caller's own.
     pub async fn register_api(
         &self,
         request: &Request,
+        tenant: Option<TenantId>,
         draft: ApiDraft,
         number: semver::Version,
         source: SpecificationSource,
@@ -77,11 +79,12 @@ impl Market {
             Begun::Fresh(change) => change,
             Begun::Done(registered) => return Ok(registered),
         };
+        let tenant = tenants::acting_for(request, &mut change, tenant).await?;
         check(change.tx(), &draft).await?;
         let now = self.clock.now();
         let api = Api {
             id: self.ids.next(),
-            tenant: request.caller.tenant,
+            tenant,
             name: draft.name,
             description: draft.description,
             owner: draft.owner,

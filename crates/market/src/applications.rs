@@ -1,12 +1,12 @@
 //! Applications of consumers.
 
 use authz::Action;
-use model::{Application, ApplicationId, EventKind, Name};
+use model::{Application, ApplicationId, EventKind, Name, TenantId};
 use serde_json::json;
 use store::{Page, PageOf};
 
 use crate::{
-    Begun, Conflict, Kind, Market, MarketError, Request, change::Change, versions, viewer,
+    Begun, Conflict, Kind, Market, MarketError, Request, change::Change, tenants, versions, viewer,
 };
 
 /// What is said about an application.
@@ -19,10 +19,11 @@ pub struct ApplicationDraft {
 }
 
 impl Market {
-    /// Registers an application.
+    /// Registers an application of `tenant`, or else of the caller's own.
     pub async fn create_application(
         &self,
         request: &Request,
+        tenant: Option<TenantId>,
         draft: ApplicationDraft,
     ) -> Result<Application, MarketError> {
         versions::check_words("description", &draft.description)?;
@@ -30,10 +31,11 @@ impl Market {
             Begun::Fresh(change) => change,
             Begun::Done(application) => return Ok(application),
         };
+        let tenant = tenants::acting_for(request, &mut change, tenant).await?;
         let now = self.clock.now();
         let application = Application {
             id: self.ids.next(),
-            tenant: request.caller.tenant,
+            tenant,
             name: draft.name,
             description: draft.description,
             created_by: request.caller.user(),

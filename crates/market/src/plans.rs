@@ -3,10 +3,11 @@
 use authz::Action;
 use model::{ApiId, Approval, EventKind, Name, Plan, PlanId, Quota};
 use serde_json::json;
+use store::{Page, PageOf};
 
 use crate::{
     Begun, Conflict, Kind, LimitDraft, Market, MarketError, Request, Violation, apis,
-    change::Change, limits,
+    change::Change, limits, viewer,
 };
 
 /// What is said about a plan.
@@ -143,6 +144,17 @@ impl Market {
         let mut tx = self.db.read().await?;
         apis::find_visible(&mut tx, request, api).await?;
         Ok(store::plan::list_of(&mut tx, api).await?)
+    }
+
+    /// Lists the plans of all of the caller's own APIs.
+    pub async fn list_own_plans(
+        &self,
+        request: &Request,
+        page: Page,
+    ) -> Result<PageOf<Plan>, MarketError> {
+        self.require(request, Action::ListPlans).await?;
+        let mut tx = self.db.read().await?;
+        Ok(store::plan::list_own(&mut tx, viewer(&request.caller), page).await?)
     }
 }
 

@@ -131,6 +131,21 @@ impl Market {
     }
 }
 
+/// The tenant that something new belongs to: the caller's own, or another one that the caller acts for.
+pub(crate) async fn acting_for(
+    request: &Request,
+    change: &mut Change<'_>,
+    wanted: Option<TenantId>,
+) -> Result<TenantId, MarketError> {
+    let own = request.caller.tenant;
+    let Some(tenant) = wanted.filter(|tenant| *tenant != own) else { return Ok(own) };
+    if !request.caller.acts_for(tenant) {
+        return Err(change.forbidden());
+    }
+    store::tenant::find(change.tx(), tenant).await?.ok_or(MarketError::NotFound(Kind::Tenant))?;
+    Ok(tenant)
+}
+
 async fn find(
     request: &Request,
     change: &mut Change<'_>,

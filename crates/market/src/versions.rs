@@ -91,6 +91,7 @@ impl Market {
         specification: &ReadSpecification,
     ) -> Result<ApiVersion, MarketError> {
         let now = self.clock.now();
+        let digest = store::specification::digest(&specification.content);
         let seen = viewer(&request.caller);
         let earlier = store::version::find_numbered(change.tx(), seen, api.id, &number).await?;
         let version = match earlier {
@@ -103,6 +104,7 @@ impl Market {
                     version.status.after(Transition::Submit).map_err(Conflict::from)?;
                 version.submitted_by = request.caller.user();
                 version.decision = None;
+                version.specification_sha256 = digest.clone();
                 version.updated_at = now;
                 version.revision += 1;
                 store::version::update(change.tx(), &version).await?;
@@ -121,6 +123,7 @@ impl Market {
                     sunset_at: None,
                     successor: None,
                     format: SpecificationFormat::Openapi,
+                    specification_sha256: digest,
                     created_at: now,
                     updated_at: now,
                     revision: 1,

@@ -152,6 +152,9 @@ pub struct ApiVersion {
     pub successor: Option<VersionId>,
     /// The description that came with it.
     pub format: SpecificationFormat,
+    /// SHA-256 of that description, in lower-case hex.
+    #[serde(default)]
+    pub specification_sha256: String,
     /// When it was submitted.
     pub created_at: Timestamp,
     /// When it last changed.

@@ -135,20 +135,20 @@ impl Findings {
 }
 
 /// Counts lines and columns while moving forward through a text.
-struct Cursor<'s> {
+pub(crate) struct Cursor<'s> {
     source: &'s str,
     offset: usize,
-    line: u32,
-    column: u32,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
     after_return: bool,
 }
 
 impl<'s> Cursor<'s> {
-    fn new(source: &'s str) -> Self {
+    pub(crate) fn new(source: &'s str) -> Self {
         Self { source, offset: 0, line: 1, column: 1, after_return: false }
     }
 
-    fn advance(&mut self, offset: usize) {
+    pub(crate) fn advance(&mut self, offset: usize) {
         let end = offset.min(self.source.len());
         for byte in self.source.as_bytes().get(self.offset..end).unwrap_or_default() {
             match byte {

@@ -10,6 +10,7 @@ mod limits;
 mod node;
 mod openapi;
 mod path;
+mod place;
 mod read;
 mod report;
 mod request;
@@ -22,6 +23,7 @@ mod tests;
 pub use format::Format;
 pub use issue::{Issue, Severity};
 pub use limits::Limits;
+pub use place::{Part, Place, Step, place_of};
 pub use read::Syntax;
 pub use report::{Report, convert, validate};
 pub use request::{

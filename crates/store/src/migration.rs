@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Database, StoreError, roster, row::Columns};
+use crate::{Database, StoreError, roster, row::Columns, version};
 
 const STEPS: &[(i64, &str)] = &[
     (1, include_str!("../migrations/0001_spine.sql")),
@@ -11,10 +11,14 @@ const STEPS: &[(i64, &str)] = &[
     (FEED, include_str!("../migrations/0004_feed.sql")),
     (5, include_str!("../migrations/0005_portal.sql")),
     (6, include_str!("../migrations/0006_notices.sql")),
+    (DIGESTS, include_str!("../migrations/0008_specification_digest.sql")),
 ];
 
 /// The step that brought the roster, which is then filled.
 const FEED: i64 = 4;
+
+/// The step that brought the digests of specifications, which are then worked out.
+const DIGESTS: i64 = 8;
 
 /// Runs the steps that the database has not seen, all in one transaction.
 pub(crate) async fn run(database: &Database) -> Result<(), StoreError> {
@@ -45,6 +49,9 @@ pub(crate) async fn run(database: &Database) -> Result<(), StoreError> {
         tx.run_script("migration::step", script).await?;
         if *number == FEED {
             roster::backfill(&mut tx).await?;
+        }
+        if *number == DIGESTS {
+            version::backfill_digests(&mut tx).await?;
         }
         tx.statement("migration::note", "INSERT INTO schema_step (number) VALUES ($1)")
             .bind(*number)

@@ -4,7 +4,7 @@ use model::{ApiId, Approval, Plan, PlanEntry, PlanId};
 use sqlx::any::AnyRow;
 
 use crate::{
-    StoreError, Tx,
+    Page, PageOf, StoreError, Tx, Viewer,
     row::{Columns, to_json, to_json_opt},
 };
 
@@ -86,6 +86,25 @@ pub async fn list_of(tx: &mut Tx, api: ApiId) -> Result<Vec<Plan>, StoreError> {
         .all()
         .await?;
     rows.iter().map(read).collect()
+}
+
+/// Lists the plans of all of the viewer's own APIs, oldest first.
+pub async fn list_own(tx: &mut Tx, viewer: Viewer, page: Page) -> Result<PageOf<Plan>, StoreError> {
+    const SQL: &str = "
+        SELECT * FROM plan WHERE ($1 = '*' OR tenant_id = $1) ORDER BY id LIMIT $2 OFFSET $3";
+    const COUNT: &str = "SELECT COUNT(*) FROM plan WHERE ($1 = '*' OR tenant_id = $1)";
+    let rows = tx
+        .statement("plan::list_own", SQL)
+        .bind(viewer.argument())
+        .bind(page.limit)
+        .bind(page.offset)
+        .all()
+        .await?;
+    let total = tx.statement("plan::list_own", COUNT).bind(viewer.argument()).number().await?;
+    Ok(PageOf {
+        items: rows.iter().map(read).collect::<Result<_, _>>()?,
+        total: total.unsigned_abs(),
+    })
 }
 
 const fn approval_name(approval: Approval) -> &'static str {

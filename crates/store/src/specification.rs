@@ -1,5 +1,6 @@
 //! Specifications, kept byte for byte, with what was read out of them.
 
+use aws_lc_rs::digest;
 use model::{TenantId, VersionId};
 
 use crate::{StoreError, Tx, row::Columns};
@@ -17,6 +18,12 @@ pub struct StoredSpecification {
     pub content: Vec<u8>,
     /// What was read out of it, as JSON.
     pub summary: String,
+}
+
+/// What a document is told apart by: SHA-256 in lower-case hex.
+pub fn digest(content: &[u8]) -> String {
+    let digest = digest::digest(&digest::SHA256, content);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Writes the specification of a version, over an earlier one if there is one.

@@ -6,6 +6,7 @@ use sqlx::any::AnyRow;
 use crate::{
     Page, PageOf, StoreError, Tx, Viewer,
     row::{Columns, to_json_opt},
+    specification,
 };
 
 /// The most versions that one API has.
@@ -14,9 +15,9 @@ pub const MAX_PER_API: i64 = 500;
 /// Adds a version. Fails as duplicate when the API has one of that number.
 pub async fn insert(tx: &mut Tx, version: &ApiVersion) -> Result<(), StoreError> {
     const SQL: &str = "
-        INSERT INTO api_version (id, api_id, tenant_id, number, status, submitted_by, format, created_at, updated_at,
-                                 revision)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        INSERT INTO api_version (id, api_id, tenant_id, number, status, submitted_by, format, specification_sha256,
+                                 created_at, updated_at, revision)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
     tx.statement("version::insert", SQL)
         .bind_text(version.id)
         .bind_text(version.api)
@@ -25,6 +26,7 @@ pub async fn insert(tx: &mut Tx, version: &ApiVersion) -> Result<(), StoreError>
         .bind_text(version.status.as_str())
         .bind_text(version.submitted_by)
         .bind_text(version.format.as_str())
+        .bind_text(&version.specification_sha256)
         .bind(version.created_at.as_microsecond())
         .bind(version.updated_at.as_microsecond())
         .bind(version.revision)
@@ -38,7 +40,7 @@ pub async fn update(tx: &mut Tx, version: &ApiVersion) -> Result<(), StoreError>
     const SQL: &str = "
         UPDATE api_version
         SET status = $1, submitted_by = $2, decision = $3, deprecated_at = $4, sunset_at = $5, successor_id = $6,
-            updated_at = $7, revision = $8
+            updated_at = $7, revision = $8, specification_sha256 = $11
         WHERE id = $9 AND tenant_id = $10 AND revision = $8 - 1";
     tx.statement("version::update", SQL)
         .bind_text(version.status.as_str())
@@ -51,6 +53,7 @@ pub async fn update(tx: &mut Tx, version: &ApiVersion) -> Result<(), StoreError>
         .bind(version.revision)
         .bind_text(version.id)
         .bind_text(version.tenant)
+        .bind_text(&version.specification_sha256)
         .execute_current()
         .await
 }
@@ -147,6 +150,23 @@ pub async fn find_owner(
     Ok(Some((columns.parsed("api_id")?, columns.parsed("tenant_id")?)))
 }
 
+/// Works out the digests of versions from before they were kept.
+pub(crate) async fn backfill_digests(tx: &mut Tx) -> Result<(), StoreError> {
+    const UNKNOWN: &str = "SELECT id FROM api_version WHERE specification_sha256 = '' ORDER BY id";
+    const NOTE: &str = "UPDATE api_version SET specification_sha256 = $1 WHERE id = $2";
+    let rows = tx.statement("version::without_digest", UNKNOWN).all().await?;
+    for row in rows {
+        let id: VersionId = Columns::of("version::without_digest", &row).parsed("id")?;
+        let Some(specification) = specification::find(tx, id).await? else { continue };
+        tx.statement("version::note_digest", NOTE)
+            .bind(specification::digest(&specification.content))
+            .bind_text(id)
+            .execute()
+            .await?;
+    }
+    Ok(())
+}
+
 fn read(row: &AnyRow) -> Result<ApiVersion, StoreError> {
     let columns = Columns::of("version::read", row);
     Ok(ApiVersion {
@@ -162,6 +182,7 @@ fn read(row: &AnyRow) -> Result<ApiVersion, StoreError> {
         successor: columns.parsed_opt("successor_id")?,
         format: columns
             .named("format", |name| (name == "openapi").then_some(SpecificationFormat::Openapi))?,
+        specification_sha256: columns.text("specification_sha256")?,
         created_at: columns.time("created_at")?,
         updated_at: columns.time("updated_at")?,
         revision: columns.get("revision")?,

@@ -112,12 +112,14 @@ struct RegisterBody {
     #[serde(default)]
     classification: Classification,
     specification: SpecificationBody,
+    /// The tenant that owns it; one's own, when absent.
+    tenant_id: Option<TenantId>,
 }
 
 /// Who may see an API.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum VisibilityName {
+pub enum VisibilityName {
     /// Every tenant.
     Public,
     /// The tenants in `visibleTo`.
@@ -273,7 +275,10 @@ async fn register(call: Call, body: RegisterBody) -> Result<Reply, Problem> {
         license: body.license,
     };
     let source = body.specification.into_source()?;
-    let registered = call.market.register_api(call.request(), draft, body.version, source).await?;
+    let registered = call
+        .market
+        .register_api(call.request(), body.tenant_id, draft, body.version, source)
+        .await?;
     let (id, revision) = (registered.api.id, registered.api.revision);
     Ok(Reply::created(&RegisteredView::from(registered))
         .revision(revision)

@@ -61,6 +61,17 @@ struct ApplicationBody {
     description: String,
 }
 
+/// An application to register.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NewApplicationBody {
+    name: Name,
+    #[serde(default)]
+    description: String,
+    /// The tenant that it belongs to; one's own, when absent.
+    tenant_id: Option<TenantId>,
+}
+
 /// An application.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -114,8 +125,10 @@ async fn list(call: Call) -> Result<Reply, Problem> {
     Ok(Reply::ok(&Listing::of(number, limit, found, ApplicationView::from)))
 }
 
-async fn create(call: Call, body: ApplicationBody) -> Result<Reply, Problem> {
-    let application = call.market.create_application(call.request(), body.into()).await?;
+async fn create(call: Call, body: NewApplicationBody) -> Result<Reply, Problem> {
+    let NewApplicationBody { name, description, tenant_id } = body;
+    let draft = ApplicationDraft { name, description };
+    let application = call.market.create_application(call.request(), tenant_id, draft).await?;
     let (id, revision) = (application.id, application.revision);
     Ok(Reply::created(&ApplicationView::from(application))
         .revision(revision)

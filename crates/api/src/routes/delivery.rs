@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 /// Which pages of other origins may call from a browser (CORS). The gateway answers preflight requests itself, and
 /// what targets say about CORS is replaced.
-#[derive(Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct CorsBody {
+pub struct CorsBody {
     /// Origins such as `https://app.example.org`; `*` stands for all.
     allowed_origins: Vec<String>,
     #[serde(default = "default_methods")]
@@ -29,9 +29,9 @@ pub(super) struct CorsBody {
 
 /// What may pass beside plain calls. Such a call has no deadline once its answer has begun; it ends when nothing passes
 /// for `idleSeconds`.
-#[derive(Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct ProtocolsBody {
+pub struct ProtocolsBody {
     /// WebSocket.
     #[serde(default)]
     web_socket: bool,

@@ -75,23 +75,23 @@ struct DeploymentBody {
 }
 
 /// Under which addresses it is called.
-#[derive(Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RouteBody {
+pub struct RouteBody {
     /// Every host, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    host: Option<String>,
+    pub host: Option<String>,
     /// Such as `/clinic`.
-    path_prefix: String,
+    pub path_prefix: String,
     /// Whether the prefix is taken off before forwarding.
     #[serde(default)]
-    strip_prefix: bool,
+    pub strip_prefix: bool,
 }
 
 /// Where calls go.
-#[derive(Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct UpstreamBody {
+pub struct UpstreamBody {
     targets: Vec<TargetBody>,
     #[serde(default)]
     balance: Balance,
@@ -120,7 +120,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// A replica.
-#[derive(Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TargetBody {
     /// Such as `https://10.0.0.5:8443`; the certificate is verified always.
@@ -131,7 +131,7 @@ struct TargetBody {
 }
 
 /// How targets are watched.
-#[derive(Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct HealthCheckBody {
     #[serde(default)]

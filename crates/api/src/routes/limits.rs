@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A limit: either `requests` in `windowSeconds`, or `concurrent` calls.
-#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct LimitBody {
+pub struct LimitBody {
     /// Names the limit in headers and errors.
     name: Slug,
     per: LimitScope,

@@ -7,10 +7,10 @@ use model::{ApiId, Approval, Name, Plan, PlanId, Quota};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Items, limits::LimitBody};
+use super::{Listing, limits::LimitBody};
 use crate::{
     body,
-    call::Call,
+    call::{self, Call},
     endpoint::{Endpoint, delete, get, patch, post, put},
     problem::Problem,
     reply::Reply,
@@ -18,9 +18,9 @@ use crate::{
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
-        get("/plans", Action::ListPlans, "List the plans of an API")
+        get("/plans", Action::ListPlans, "List the plans of an API, or of all of one's own")
             .query::<PlanQuery>()
-            .answers::<Items<PlanView>>()
+            .answers::<Listing<PlanView>>()
             .run(list),
         post("/plans", Action::CreatePlan, "Offer a plan").creates::<PlanView>().body(create),
         get("/plans/{id}", Action::ReadPlan, "Read a plan").answers::<PlanView>().run(read),
@@ -38,7 +38,12 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct PlanQuery {
-    api_id: ApiId,
+    /// All of one's own APIs, when absent.
+    api_id: Option<ApiId>,
+    /// From 1.
+    page: Option<u32>,
+    /// Items in a page, 1 to 200.
+    limit: Option<u32>,
 }
 
 /// A plan.
@@ -124,8 +129,12 @@ impl From<Plan> for PlanView {
 
 async fn list(call: Call) -> Result<Reply, Problem> {
     let query: PlanQuery = call.query()?;
-    let plans = call.market.list_plans(call.request(), query.api_id).await?;
-    Ok(Reply::ok(&Items { items: plans.into_iter().map(PlanView::from).collect() }))
+    let (number, limit, page) = call::page(query.page, query.limit)?;
+    let found = match query.api_id {
+        Some(api) => page.of(call.market.list_plans(call.request(), api).await?),
+        None => call.market.list_own_plans(call.request(), page).await?,
+    };
+    Ok(Reply::ok(&Listing::of(number, limit, found, PlanView::from)))
 }
 
 async fn create(call: Call, body: PlanBody) -> Result<Reply, Problem> {

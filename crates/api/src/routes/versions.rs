@@ -50,6 +50,8 @@ pub(super) struct VersionView {
     id: VersionId,
     version: String,
     status: VersionStatus,
+    /// SHA-256 of the specification as it was handed in, in hex.
+    specification_sha256: String,
     /// Only shown to the owning tenant.
     submitted_by: Option<UserId>,
     /// Only shown to the owning tenant.
@@ -94,6 +96,7 @@ impl VersionView {
             id: version.id,
             version: version.number.to_string(),
             status: version.status,
+            specification_sha256: version.specification_sha256,
             submitted_by: is_own.then_some(version.submitted_by),
             approval_details,
             deprecated_at: version.deprecated_at,

@@ -166,7 +166,7 @@ pub(crate) async fn create(submission: Submission) -> Answer {
         Err(error) => sentence(&format!("The name {error}")),
         Ok(parsed) => {
             let draft = ApplicationDraft { name: parsed, description: description.clone() };
-            match visit.market().create_application(&visit.request, draft).await {
+            match visit.market().create_application(&visit.request, None, draft).await {
                 Ok(made) => {
                     return Ok(visit
                         .done(Flash::ApplicationCreated, &format!("/applications/{}", made.id)));

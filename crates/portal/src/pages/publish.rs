@@ -162,7 +162,7 @@ pub(crate) async fn register(submission: Submission) -> Answer {
         }
     };
     let source = SpecificationSource::Content(form.raw("specification").as_bytes().to_vec());
-    match visit.market().register_api(&visit.request, draft, number, source).await {
+    match visit.market().register_api(&visit.request, None, draft, number, source).await {
         Ok(made) => Ok(visit.done(Flash::ApiRegistered, &format!("/publish/{}", made.api.id))),
         Err(error) => {
             let (problem, findings) = explained(error, form)?;
