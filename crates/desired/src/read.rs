@@ -18,7 +18,7 @@ const ALIKE: f64 = 0.75;
 ///
 /// # Errors
 ///
-/// Everything that is wrong with references, and every unknown field; of other mistakes the first.
+/// Everything that is wrong with its syntax or references; then everything that is wrong with its content.
 pub fn read(
     source: &Source,
     variable: fn(&str) -> Option<String>,
@@ -41,30 +41,68 @@ pub fn read(
             Ok(desired) => break Some(desired),
             Err(error) => error,
         };
-        let mut path = steps(error.path());
-        let said = error.inner().to_string();
-        let Some(unknown) = unknown_field(&said) else {
-            let part = if said.starts_with("missing field") { Part::Key } else { Part::Value };
-            mistakes.push(source.mistake(&path, part, with_suggestion(&said)));
+        if mistakes.len() >= MISTAKES_MAX {
+            break None;
+        }
+        let path = steps(error.path());
+        let Some(taken) = note(source, &mut value, path, &error.inner().to_string(), &mut mistakes)
+        else {
             break None;
         };
-        // The path ends at the object or at the field itself, whichever the reader had begun.
-        if path.last() != Some(&Below::Key(unknown.to_owned())) || find(&mut value, &path).is_none()
-        {
-            path.push(Below::Key(unknown.to_owned()));
-        }
-        mistakes.push(source.mistake(&path, Part::Key, with_suggestion(&said)));
-        path.pop();
         // What is known now is taken out, so that the next mistake comes to light.
-        let is_gone = find(&mut value, &path)
-            .and_then(Value::as_object_mut)
-            .is_some_and(|object| object.remove(unknown).is_some());
-        if !is_gone || mistakes.len() >= MISTAKES_MAX {
+        if !take_out(&mut value, &taken) {
             break None;
         }
     };
     mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
     desired.filter(|_| mistakes.is_empty()).ok_or(mistakes)
+}
+
+/// Notes a mistake, and says what has to be taken out before the next one can be found.
+fn note(
+    source: &Source,
+    value: &mut Value,
+    mut path: Vec<Below>,
+    said: &str,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Vec<Below>> {
+    if let Some(unknown) = quoted_after(said, "unknown field `") {
+        // The path ends at the object or at the field itself, whichever the reader had begun.
+        let field = Below::Key(unknown.to_owned());
+        if path.last() != Some(&field) || find(value, &path).is_none() {
+            path.push(field);
+        }
+        mistakes.push(source.mistake(&path, Part::Key, with_suggestion(said)));
+        return Some(path);
+    }
+    let part = match quoted_after(said, "missing field `") {
+        None => Part::Value,
+        Some(missing) => {
+            let mistake = source.mistake(&path, Part::Key, String::new());
+            // A field that is wrong or misspelt was taken out, and is not missing.
+            let within = |other: &Mistake| {
+                other.path.strip_prefix(mistake.path.as_str()).is_some_and(|below| {
+                    let below = below.trim_start_matches('.');
+                    below == missing
+                        || (!below.contains(['.', '[']) && likeness(below, missing) >= ALIKE)
+                })
+            };
+            if mistakes.iter().any(within) {
+                return Some(path);
+            }
+            Part::Key
+        }
+    };
+    mistakes.push(source.mistake(&path, part, with_suggestion(said)));
+    (!path.is_empty()).then_some(path)
+}
+
+/// Takes an entry out of the object that it is in; says whether it was there. Items of lists stay, because those behind
+/// them would be somewhere else then.
+fn take_out(value: &mut Value, path: &[Below]) -> bool {
+    let Some((Below::Key(key), above)) = path.split_last() else { return false };
+    let entries = find(value, above).and_then(Value::as_object_mut);
+    entries.is_some_and(|entries| entries.remove(key).is_some())
 }
 
 fn resolve(
@@ -107,9 +145,13 @@ fn find<'v>(value: &'v mut Value, path: &[Below]) -> Option<&'v mut Value> {
     })
 }
 
-/// The field that a message says is unknown.
-fn unknown_field(said: &str) -> Option<&str> {
-    said.strip_prefix("unknown field `")?.split_once('`').map(|(field, _)| field)
+/// What a message quotes after its first words.
+fn quoted_after<'s>(said: &'s str, words: &str) -> Option<&'s str> {
+    said.strip_prefix(words)?.split_once('`').map(|(quoted, _)| quoted)
+}
+
+fn likeness(given: &str, known: &str) -> f64 {
+    strsim::jaro_winkler(&given.to_lowercase(), &known.to_lowercase())
 }
 
 /// "unknown field `ownr`, expected one of `description`, `owner`" becomes "unknown field `ownr`; did you mean `owner`?".
@@ -117,9 +159,10 @@ fn with_suggestion(said: &str) -> String {
     let mut quoted = said.split('`').skip(1).step_by(2);
     let is_unknown = said.starts_with("unknown field") || said.starts_with("unknown variant");
     let (Some(given), true) = (quoted.next(), is_unknown) else { return said.to_owned() };
-    let likeness = |known: &str| strsim::jaro_winkler(&given.to_lowercase(), &known.to_lowercase());
-    let best = quoted.max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
-    match best.filter(|known| likeness(known) >= ALIKE) {
+    let best = quoted
+        .max_by(|one, other| likeness(given, one).total_cmp(&likeness(given, other)))
+        .filter(|known| likeness(given, known) >= ALIKE);
+    match best {
         Some(known) => {
             let (what, _) = said.split_once(',').unwrap_or((said, ""));
             format!("{what}; did you mean `{known}`?")
@@ -195,5 +238,13 @@ tenants:
             ["clinic.yaml:2:18: settings.name: the environment has no text \"NAME\""]
         );
         assert_eq!(mistakes("caduceus: [\n").len(), 1);
+        assert_eq!(mistakes("[]\n").len(), 1);
+        assert_eq!(
+            mistakes("caduceus: 1\ntenants: {A: {}, b: {name: '', nam: B}, c: {}}\n"),
+            ["clinic.yaml:2:14: tenants.A: must be lower-case letters, digits and single hyphens",
+                "clinic.yaml:2:28: tenants.b.name: must not be empty",
+                "clinic.yaml:2:32: tenants.b.nam: unknown field `nam`; did you mean `name`?",
+                "clinic.yaml:2:41: tenants.c: missing field `name`",]
+        );
     }
 }
