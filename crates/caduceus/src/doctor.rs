@@ -1,54 +1,98 @@
 //! `caduceus doctor`: looks for what is wrong with an installation.
 
-use std::{io::Write, net::TcpListener, process::ExitCode};
+use std::{
+    fs,
+    io::Write,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Args;
 use config::{DataDir, DataDirError, Settings};
 use gateway::Certificates;
+use jiff::SignedDuration;
 use model::Clock;
+use serde::Serialize;
+use serde_json::Value;
 use store::Database;
 
-use crate::{ConfigArgs, post, serve};
+use crate::{
+    ConfigArgs,
+    output::{Colour, Output, Table},
+    post, serve,
+};
 
 /// Arguments of `caduceus doctor`.
 #[derive(Args)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    /// How results are written.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
 }
 
 /// What a check found.
+#[derive(Serialize)]
+#[serde(tag = "verdict", content = "text", rename_all = "lowercase")]
 enum Finding {
+    #[serde(rename = "ok")]
     Fine(String),
     Note(String),
     Wrong(String),
 }
 
+/// What all checks found, for programs.
+#[derive(Serialize)]
+struct Report {
+    fine: bool,
+    findings: Vec<Finding>,
+}
+
+/// Less free space than this is wrong: journals and the database stop when it is gone.
+const SPACE_MIN: u64 = 256 * 1024 * 1024;
+/// Less than this is worth a note.
+const SPACE_NOTE: u64 = 2 * 1024 * 1024 * 1024;
+/// Certificates are renewed earlier than this.
+const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(21 * 24);
+const ANSWER: Duration = Duration::from_secs(5);
+
 /// Checks configuration, data folder, database and addresses; exit code 1 when something is wrong.
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let settings = args.config.load()?;
     let mut out = std::io::stdout();
-    writeln!(out, "configuration (secrets are hidden):\n{settings:#?}\n")?;
+    if args.output == Output::Table {
+        writeln!(out, "configuration (secrets are hidden):\n{settings:#?}\n")?;
+    }
     let mut findings = vec![Finding::Fine("the configuration is well-formed".to_owned())];
     let is_running = check_data_dir(&settings, &mut findings);
+    check_space(&settings.data_dir, &mut findings);
     serve::runtime()?.block_on(check_database(&settings, &mut findings));
     check_certificates(&settings, &mut findings);
     serve::runtime()?.block_on(check_mail(&settings, &mut findings));
-    if !is_running {
+    if is_running {
+        serve::runtime()?.block_on(check_answer(&settings, &mut findings));
+    } else {
         check_addresses(&settings, &mut findings);
     }
-    let mut is_fine = true;
-    for finding in findings {
-        match finding {
-            Finding::Fine(text) => writeln!(out, "ok    {text}")?,
-            Finding::Note(text) => writeln!(out, "note  {text}")?,
-            Finding::Wrong(text) => {
-                is_fine = false;
-                writeln!(out, "WRONG {text}")?;
+    let fine = !findings.iter().any(|finding| matches!(finding, Finding::Wrong(_)));
+    if args.output == Output::Table {
+        let mut table = Table::default();
+        for finding in findings {
+            match finding {
+                Finding::Fine(text) => table.row(Colour::Green, "ok", text),
+                Finding::Note(text) => table.row(Colour::Yellow, "note", text),
+                Finding::Wrong(text) => table.row(Colour::Red, "WRONG", text),
             }
         }
+        table.write(&mut out)?;
+    } else {
+        args.output.write(&mut out, &Report { fine, findings })?;
     }
-    Ok(if is_fine { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 /// Looks at the data folder; says whether an installation is running on it.
@@ -63,6 +107,7 @@ fn check_data_dir(settings: &Settings, findings: &mut Vec<Finding>) -> bool {
     match DataDir::open(&settings.data_dir) {
         Ok(data) => {
             findings.push(Finding::Fine(format!("the data folder {path} can be used")));
+            check_key_file(settings, findings);
             match data.master_key(settings.master_key_file.as_deref()) {
                 Ok(_) => findings.push(Finding::Fine("the master key can be read".to_owned())),
                 Err(error) => findings.push(Finding::Wrong(error.to_string())),
@@ -70,6 +115,7 @@ fn check_data_dir(settings: &Settings, findings: &mut Vec<Finding>) -> bool {
             false
         }
         Err(DataDirError::InUse(_)) => {
+            check_key_file(settings, findings);
             findings.push(Finding::Note(format!("an installation is running on {path}")));
             true
         }
@@ -77,6 +123,76 @@ fn check_data_dir(settings: &Settings, findings: &mut Vec<Finding>) -> bool {
             findings.push(Finding::Wrong(format!("{:#}", anyhow::Error::from(error))));
             false
         }
+    }
+}
+
+/// Whoever reads the master key can read everything that is sealed.
+fn check_key_file(settings: &Settings, findings: &mut Vec<Finding>) {
+    let path = match &settings.master_key_file {
+        Some(path) => path.clone(),
+        None => settings.data_dir.join("master.key"),
+    };
+    let Ok(metadata) = fs::metadata(&path) else { return };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        let path = path.display();
+        findings.push(Finding::Wrong(format!(
+            "the master key {path} can be read by others (mode {mode:o}): chmod 600 {path}"
+        )));
+    }
+}
+
+/// How much room there is for the database, journals and indexes.
+fn check_space(folder: &Path, findings: &mut Vec<Finding>) {
+    let exists = folder.ancestors().find(|folder| folder.exists());
+    let Some(Ok(space)) = exists.map(rustix::fs::statvfs) else { return };
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let text = format!("the disk of {} has {} MiB left", folder.display(), free / (1024 * 1024));
+    findings.push(match free {
+        0..SPACE_MIN => Finding::Wrong(text),
+        SPACE_MIN..SPACE_NOTE => Finding::Note(text),
+        _ => Finding::Fine(text),
+    });
+}
+
+/// Asks the installation that is running how it does.
+async fn check_answer(settings: &Settings, findings: &mut Vec<Finding>) {
+    let mut address: SocketAddr = settings.control.listen;
+    if settings.control.tls.is_some() || address.port() == 0 {
+        let text = format!("/readyz?verbose at {address} says how the running installation does");
+        return findings.push(Finding::Note(text));
+    }
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let asked = reqwest::Client::new()
+        .get(format!("http://{address}/readyz?verbose"))
+        .timeout(ANSWER)
+        .send();
+    let state: Value = match asked.await {
+        Ok(response) => response.json().await.unwrap_or_default(),
+        Err(error) => {
+            let error = anyhow::Error::from(error.without_url());
+            let text = format!("the running installation does not answer at {address}: {error:#}");
+            return findings.push(Finding::Wrong(text));
+        }
+    };
+    let is = |pointer: &str, wanted: &Value| state.pointer(pointer) == Some(wanted);
+    if is("/ready", &Value::Bool(true)) {
+        findings.push(Finding::Fine("the running installation is ready".to_owned()));
+    } else {
+        findings.push(Finding::Wrong("the running installation is not ready".to_owned()));
+    }
+    if is("/database", &Value::from("away")) {
+        let text = "the running installation cannot reach its database; calls go on without it";
+        findings.push(Finding::Wrong(text.to_owned()));
+    }
+    if is("/gateway/tooOld", &Value::Bool(true)) {
+        let text = "the gateway's configuration is older than feed.maxAgeSeconds";
+        findings.push(Finding::Wrong(text.to_owned()));
     }
 }
 
@@ -124,9 +240,25 @@ fn check_certificates(settings: &Settings, findings: &mut Vec<Finding>) {
     for (name, folder) in [("control.tls", control), ("gateway.tls", gateway)] {
         let Some(folder) = folder else { continue };
         findings.push(match Certificates::load(folder) {
-            Ok(_) => Finding::Fine(format!("the certificates of {name} can be used")),
+            Ok(certificates) => expiry(name, &certificates),
             Err(error) => Finding::Wrong(format!("{name}: {:#}", anyhow::Error::from(error))),
         });
+    }
+}
+
+/// Says which certificate expires first, when that is soon or past.
+fn expiry(name: &str, certificates: &Certificates) -> Finding {
+    let now = Clock::system().now();
+    let first = certificates.status().into_iter().min_by_key(|status| status.not_after);
+    match first {
+        Some(first) if first.not_after <= now => Finding::Wrong(format!(
+            "{name}: the certificate {} expired at {}",
+            first.name, first.not_after
+        )),
+        Some(first) if first.not_after.duration_since(now) < EXPIRES_SOON => Finding::Note(
+            format!("{name}: the certificate {} expires at {}", first.name, first.not_after),
+        ),
+        _ => Finding::Fine(format!("the certificates of {name} can be used")),
     }
 }
 

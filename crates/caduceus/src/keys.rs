@@ -8,10 +8,12 @@ use std::{
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use model::ApiKey;
+use serde::Serialize;
 
 use crate::{
     ConfigArgs,
     installation::{Installation, Role},
+    output::{Colour, Output, Table},
     serve,
 };
 
@@ -35,7 +37,18 @@ enum KeysCommand {
     List {
         #[command(flatten)]
         config: ConfigArgs,
+        /// How results are written.
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
     },
+}
+
+/// A public key that tokens are signed with.
+#[derive(Serialize)]
+struct KeyRow {
+    kid: String,
+    alg: &'static str,
+    x: String,
 }
 
 /// Runs the command.
@@ -47,11 +60,18 @@ pub(crate) fn run(args: &KeysArgs) -> anyhow::Result<ExitCode> {
             writeln!(std::io::stdout(), "tokens are signed with {kid} from now on")?;
             Ok(ExitCode::SUCCESS)
         }
-        KeysCommand::List { config } => {
+        KeysCommand::List { config, output } => {
             let keys = with_market(config, async |market| Ok(market.jwks().await?))?;
+            let keys = keys.into_iter().map(|key| KeyRow { kid: key.kid, alg: "ES256", x: key.x });
             let mut out = std::io::stdout();
-            for key in keys {
-                writeln!(out, "{}\tES256\t{}", key.kid, key.x)?;
+            if *output == Output::Table {
+                let mut table = Table::default();
+                keys.for_each(|key| {
+                    table.row(Colour::Plain, key.kid, format!("{}  {}", key.alg, key.x))
+                });
+                table.write(&mut out)?;
+            } else {
+                output.write(&mut out, &keys.collect::<Vec<_>>())?;
             }
             Ok(ExitCode::SUCCESS)
         }

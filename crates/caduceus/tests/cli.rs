@@ -84,13 +84,30 @@ fn doctor_names_what_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let fine = caduceus(&["doctor", "--data-dir", data.to_str().unwrap()], "");
-    assert!(text(&fine.stdout).contains("ok    the configuration is well-formed"));
+    assert!(text(&fine.stdout).contains("the configuration is well-formed"));
 
     std::fs::create_dir(&data).unwrap();
     std::fs::write(data.join("master.key"), "too short").unwrap();
     let wrong = caduceus(&["doctor", "--data-dir", data.to_str().unwrap()], "");
     assert_eq!(wrong.status.code(), Some(1));
-    assert!(text(&wrong.stdout).contains("WRONG the master key"), "{}", text(&wrong.stdout));
+    let said = text(&wrong.stdout);
+    assert!(said.contains("WRONG  the master key"), "{said}");
+    assert!(said.contains("can be read by others (mode 644): chmod 600"), "{said}");
+    let json = caduceus(&["doctor", "-o", "json", "--data-dir", data.to_str().unwrap()], "");
+    let report: Value = serde_json::from_str(text(&json.stdout)).unwrap();
+    assert_eq!((&report["fine"], &report["findings"][0]["verdict"]), (&false.into(), &"ok".into()));
+    let yaml = caduceus(&["doctor", "-o", "yaml", "--data-dir", data.to_str().unwrap()], "");
+    assert!(text(&yaml.stdout).starts_with("fine: false\nfindings:\n"), "{}", text(&yaml.stdout));
+}
+
+#[test]
+fn results_come_as_yaml_and_shells_learn_the_commands() {
+    let output = caduceus(&["validate", "-o", "yaml", "-"], VALID);
+    assert!(text(&output.stdout).starts_with("---\nfile: \"-\"\n"), "{}", text(&output.stdout));
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = caduceus(&["completions", shell], "");
+        assert!(text(&output.stdout).contains("dump"), "{shell}");
+    }
 }
 
 #[test]

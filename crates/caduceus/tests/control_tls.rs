@@ -202,7 +202,7 @@ fn certificates_that_cannot_be_used_are_told_at_the_start() {
         json!({ "control": { "listen": "127.0.0.1:0", "tls": { "certificates": empty } } });
     fs::write(&config, settings.to_string()).unwrap();
     for (command, says) in
-        [("serve", "there is no certificate in"), ("doctor", "WRONG control.tls: there is no")]
+        [("serve", "there is no certificate in"), ("doctor", "control.tls: there is no")]
     {
         let output = Command::new(BINARY)
             .args([command, "--config"])

@@ -241,10 +241,12 @@ tenants:
         assert_eq!(mistakes("[]\n").len(), 1);
         assert_eq!(
             mistakes("caduceus: 1\ntenants: {A: {}, b: {name: '', nam: B}, c: {}}\n"),
-            ["clinic.yaml:2:14: tenants.A: must be lower-case letters, digits and single hyphens",
+            [
+                "clinic.yaml:2:14: tenants.A: must be lower-case letters, digits and single hyphens",
                 "clinic.yaml:2:28: tenants.b.name: must not be empty",
                 "clinic.yaml:2:32: tenants.b.nam: unknown field `nam`; did you mean `name`?",
-                "clinic.yaml:2:41: tenants.c: missing field `name`",]
+                "clinic.yaml:2:41: tenants.c: missing field `name`",
+            ]
         );
     }
 }

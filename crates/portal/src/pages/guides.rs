@@ -12,13 +12,14 @@ use crate::{
 };
 
 /// The guides in the order in which they are listed: the name of the file, and its text.
-const GUIDES: [(&str, &str); 9] = [
+const GUIDES: [(&str, &str); 10] = [
     ("portal", include_str!("../../../../docs/portal.md")),
     ("publish-and-call", include_str!("../../../../docs/publish-and-call.md")),
     ("validate-requests", include_str!("../../../../docs/validate-requests.md")),
     ("resilience", include_str!("../../../../docs/resilience.md")),
     ("protocols", include_str!("../../../../docs/protocols.md")),
     ("notices", include_str!("../../../../docs/notices.md")),
+    ("one-file", include_str!("../../../../docs/one-file.md")),
     ("operate", include_str!("../../../../docs/operate.md")),
     ("postgresql", include_str!("../../../../docs/postgresql.md")),
     ("gateways", include_str!("../../../../docs/gateways.md")),
