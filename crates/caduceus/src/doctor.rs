@@ -1,13 +1,8 @@
 //! `caduceus doctor`: looks for what is wrong with an installation.
 
 use std::{
-    fs,
-    io::Write,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
+    fs, io::Write, net::TcpListener, os::unix::fs::PermissionsExt as _, path::Path,
     process::ExitCode,
-    time::Duration,
 };
 
 use clap::Args;
@@ -22,7 +17,7 @@ use store::Database;
 use crate::{
     ConfigArgs,
     output::{Colour, Output, Table},
-    post, serve,
+    post, ready, serve,
 };
 
 /// Arguments of `caduceus doctor`.
@@ -58,7 +53,6 @@ const SPACE_MIN: u64 = 256 * 1024 * 1024;
 const SPACE_NOTE: u64 = 2 * 1024 * 1024 * 1024;
 /// Certificates are renewed earlier than this.
 const EXPIRES_SOON: SignedDuration = SignedDuration::from_hours(21 * 24);
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// Checks configuration, data folder, database and addresses; exit code 1 when something is wrong.
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
@@ -134,7 +128,7 @@ fn check_key_file(settings: &Settings, findings: &mut Vec<Finding>) {
     };
     let Ok(metadata) = fs::metadata(&path) else { return };
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if mode & 0o007 != 0 {
         let path = path.display();
         findings.push(Finding::Wrong(format!(
             "the master key {path} can be read by others (mode {mode:o}): chmod 600 {path}"
@@ -157,40 +151,25 @@ fn check_space(folder: &Path, findings: &mut Vec<Finding>) {
 
 /// Asks the installation that is running how it does.
 async fn check_answer(settings: &Settings, findings: &mut Vec<Finding>) {
-    let mut address: SocketAddr = settings.control.listen;
-    if settings.control.tls.is_some() || address.port() == 0 {
+    if settings.control.tls.is_some() {
+        let address = settings.control.listen;
         let text = format!("/readyz?verbose at {address} says how the running installation does");
         return findings.push(Finding::Note(text));
     }
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    let asked = reqwest::Client::new()
-        .get(format!("http://{address}/readyz?verbose"))
-        .timeout(ANSWER)
-        .send();
-    let state: Value = match asked.await {
-        Ok(response) => response.json().await.unwrap_or_default(),
-        Err(error) => {
-            let error = anyhow::Error::from(error.without_url());
-            let text = format!("the running installation does not answer at {address}: {error:#}");
-            return findings.push(Finding::Wrong(text));
-        }
+    let state = match ready::ask(settings).await {
+        Ok(state) => state,
+        Err(error) => return findings.push(Finding::Wrong(format!("{error:#}"))),
     };
-    let is = |pointer: &str, wanted: &Value| state.pointer(pointer) == Some(wanted);
-    if is("/ready", &Value::Bool(true)) {
-        findings.push(Finding::Fine("the running installation is ready".to_owned()));
+    findings.push(if ready::is_ready(&state) {
+        Finding::Fine("the running installation is ready".to_owned())
     } else {
-        findings.push(Finding::Wrong("the running installation is not ready".to_owned()));
-    }
-    if is("/database", &Value::from("away")) {
+        Finding::Wrong("the running installation is not ready".to_owned())
+    });
+    if state.get("database") == Some(&Value::from("away")) {
         let text = "the running installation cannot reach its database; calls go on without it";
         findings.push(Finding::Wrong(text.to_owned()));
     }
-    if is("/gateway/tooOld", &Value::Bool(true)) {
+    if state.pointer("/gateway/tooOld") == Some(&Value::Bool(true)) {
         let text = "the gateway's configuration is older than feed.maxAgeSeconds";
         findings.push(Finding::Wrong(text.to_owned()));
     }

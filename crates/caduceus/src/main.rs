@@ -11,6 +11,7 @@ mod logging;
 mod output;
 mod post;
 mod progress;
+mod ready;
 mod remote;
 mod serve;
 mod tls;
@@ -53,6 +54,8 @@ enum Command {
     Schema,
     /// Look after keys: check the form of an API key, list and rotate signing keys.
     Keys(keys::KeysArgs),
+    /// Ask the installation on this machine whether it is ready.
+    Ready(ready::ReadyArgs),
     /// Look for what is wrong with an installation.
     Doctor(doctor::DoctorArgs),
     /// Print what a shell needs to complete commands and options.
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Validate(args) => return validate::run(&args),
         Command::Keys(args) => keys::run(&args),
+        Command::Ready(args) => ready::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Plan(args) => desired_command::plan(&args),
         Command::Apply(args) => desired_command::apply(&args),
