@@ -23,7 +23,7 @@ use http::{HeaderValue, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mail::Courier;
 use market::Market;
-use model::Clock;
+use model::{Clock, Network};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -33,7 +33,10 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use crate::tls::{Accepted, ControlTls};
+use crate::{
+    forwarded::client_address,
+    tls::{Accepted, ControlTls},
+};
 
 /// What answers on the control listener.
 pub(crate) struct Control {
@@ -41,6 +44,8 @@ pub(crate) struct Control {
     follower: Option<Arc<Follower>>,
     courier: Option<Arc<Courier>>,
     tls: Option<Arc<ControlTls>>,
+    /// Proxies whose word about clients is believed.
+    trusted: Vec<Network>,
     clock: Clock,
     plane: ArcSwapOption<Plane>,
     is_draining: AtomicBool,
@@ -76,12 +81,18 @@ impl Control {
     ) -> Self {
         let (plane, is_draining) = (ArcSwapOption::empty(), AtomicBool::new(false));
         let (follower, courier, tls) = (None, None, tls.map(Arc::new));
-        Self { gateway, follower, courier, tls, clock, plane, is_draining }
+        let trusted = Vec::new();
+        Self { gateway, follower, courier, tls, trusted, clock, plane, is_draining }
     }
 
     /// The same listener, which also tells the metrics of the courier.
     pub(crate) fn with_courier(self, courier: Option<Arc<Courier>>) -> Self {
         Self { courier, ..self }
+    }
+
+    /// The same listener, which believes these proxies.
+    pub(crate) fn behind(self, trusted: Vec<Network>) -> Self {
+        Self { trusted, ..self }
     }
 
     /// The listener of a gateway alone.
@@ -163,7 +174,13 @@ impl Control {
                 let control = Arc::clone(&self);
                 async move {
                     let mut request = request.map(Body::new);
-                    request.extensions_mut().insert(ConnectInfo(address));
+                    let mut client = address;
+                    client.set_ip(client_address(
+                        request.headers(),
+                        address.ip(),
+                        &control.trusted,
+                    ));
+                    request.extensions_mut().insert(ConnectInfo(client));
                     let response = control.answer_at(entrance, request).await;
                     Ok::<_, std::convert::Infallible>(response)
                 }

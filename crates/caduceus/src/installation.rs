@@ -77,7 +77,8 @@ impl Installation {
             None => None,
         };
         let courier = post::courier(&settings, data.node()?, clock.clone())?.map(Arc::new);
-        let control = Control::new(gateway.clone(), tls, clock.clone());
+        let control = Control::new(gateway.clone(), tls, clock.clone())
+            .behind(settings.control.trusted_proxies.clone());
         let control = Arc::new(control.with_courier(courier.clone()));
         let tracker = TaskTracker::new();
         let stop = CancellationToken::new();

@@ -5,6 +5,7 @@ mod control;
 mod demo_command;
 mod desired_command;
 mod doctor;
+mod forwarded;
 mod installation;
 mod keys;
 mod logging;

@@ -346,6 +346,38 @@ testkit::on_both_databases! {
         assert!(plan.contains("description: Appointments of a clinic. → Appointments."), "{plan}");
         provider.run(&["apply", "dump.yaml"]).await.exits(0);
 
+        // Each does what their role is for, with the same file.
+        let second = "
+caduceus: 1
+tenants:
+  hospital:
+    name: Tenant hospital
+    apis:
+      Wards:
+        owner: Ward office
+        contactEmail: ward@hospital.example
+        versions: {1.0.0: {specification: {openapi: 3.1.0, info: {title: Wards, version: '1'}, paths: {}}}}
+        plans: {Open: {approval: automatic}}
+        deployments:
+          - {route: {pathPrefix: /wards}, version: 1.0.0, upstream: {targets: [{url: 'http://127.0.0.1:9'}]}}
+    applications: {Board: {subscriptions: [{api: hospital/Wards, version: 1.0.0, plan: Open}]}}
+";
+        provider.write("wards.yaml", second);
+        let applied = provider.run(&["apply", "wards.yaml", "-o", "json"]).await.exits(1).json();
+        assert_eq!((&applied["applied"]["done"], &applied["applied"]["failed"]), (&json!(2), &json!([])));
+        assert_eq!(applied["hidden"], json!(["people", "applications"]));
+        let reviewer = Operator { user: "reviewer@hospital.example", ..provider };
+        let applied = reviewer.run(&["apply", "wards.yaml", "-o", "json"]).await.exits(1).json();
+        assert_eq!((&applied["applied"]["done"], about(&applied["waiting"], "deployment")), (&json!(1), 1));
+        let reason = applied["waiting"][0]["reason"].as_str().unwrap();
+        assert!(reason.starts_with("your roles do not allow it"), "{reason}");
+        let provider = Operator { user: "provider@hospital.example", ..reviewer };
+        provider.run(&["apply", "wards.yaml"]).await.exits(0);
+        let consumer = Operator { user: "consumer@hospital.example", ..provider };
+        consumer.run(&["apply", "wards.yaml"]).await.exits(0);
+        let administrator = Operator { user: "tenant-admin@hospital.example", ..consumer };
+        administrator.run(&["plan", "wards.yaml"]).await.exits(0);
+
         let consumer = Operator::new(&installation, "consumer@lab.example", "");
         consumer.write("lab.yaml", "
 caduceus: 1

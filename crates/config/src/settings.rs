@@ -56,6 +56,8 @@ pub struct Control {
     pub listen: SocketAddr,
     /// TLS on that listener; plain HTTP when absent.
     pub tls: Option<ControlTls>,
+    /// Proxies in front of it whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
     /// Requests per second of one caller.
     pub requests_per_second: u32,
     /// How long an access token is good, in seconds.
@@ -343,6 +345,7 @@ impl Default for Control {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
             tls: None,
+            trusted_proxies: Vec::new(),
             requests_per_second: 200,
             token_seconds: 3_600,
             url: None,

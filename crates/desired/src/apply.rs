@@ -87,8 +87,8 @@ async fn take(client: &Client, step: &Step, made: &Made) -> Result<Taken, Client
         Ok(resolved) => resolved,
         Err(key) => return Ok(Taken::Lacks(key.to_string())),
     };
-    let Call { method, revision, yields, .. } = &step.call;
-    let mut answer = client.write(method.clone(), &path, body.as_ref(), *revision).await?;
+    let Call { route, revision, yields, .. } = &step.call;
+    let mut answer = client.write(route.method.clone(), &path, body.as_ref(), *revision).await?;
     if let (Some(key), Some(id)) = (yields, answer.get("id").and_then(Value::as_str)) {
         made.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), id.to_owned());
     }
@@ -115,8 +115,8 @@ pub(crate) fn resolved<'c>(
         Target::Made(key) => made.get(key).cloned().ok_or(key),
     };
     let path = match &call.target {
-        Some(target) => call.path.replace("{}", &id(target)?),
-        None => call.path.to_owned(),
+        Some(target) => call.route.path.replace("{}", &id(target)?),
+        None => call.route.path.to_owned(),
     };
     let Some(mut body) = call.body.clone() else { return Ok((path, None)) };
     for (field, ids) in &call.ids {

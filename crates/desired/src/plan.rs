@@ -3,16 +3,18 @@
 mod access;
 mod offers;
 mod people;
+mod routes;
 
 use std::{collections::BTreeMap, fmt, sync::Mutex};
 
+use authz::Access;
 use futures_util::{StreamExt, stream};
-use model::{Name, Role, Slug};
-use reqwest::Method;
+use model::{Name, Role, Roles, Slug};
 use semver::Version;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use self::routes::Route;
 use crate::{
     apply::{AT_ONCE, resolved},
     client::{Client, ClientError},
@@ -123,9 +125,7 @@ pub(crate) enum Phase {
 /// A request to the control API, with ids that may be known only when earlier steps were taken.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
-    pub(crate) method: Method,
-    /// With `{}` where the id of the target stands.
-    pub(crate) path: &'static str,
+    pub(crate) route: Route,
     pub(crate) target: Option<Target>,
     pub(crate) body: Option<Map<String, Value>>,
     /// Fields of the body that are ids.
@@ -190,10 +190,37 @@ impl Plan {
             planner.tenant(slug, entry);
         }
         let mut plan = planner.plan;
+        plan.leave_to_others(state.me.roles);
         plan.confirm(client).await?;
         // Stable, so that what was found in order stays in order.
         plan.steps.sort_by_key(|step| step.phase);
         Ok(plan)
+    }
+
+    /// Takes out what the caller's roles do not allow, and what needs it: somebody else has to do that.
+    fn leave_to_others(&mut self, roles: Roles) {
+        let mut left = Vec::new();
+        for step in std::mem::take(&mut self.steps) {
+            let reason = match step.call.route.action.access() {
+                Access::AnyOf(able) if !roles.intersects(able) => {
+                    let able: Vec<String> = able.iter().map(|role| role.to_string()).collect();
+                    Some(format!(
+                        "your roles do not allow it; those that do are {}",
+                        able.join(", ")
+                    ))
+                }
+                _ => {
+                    let key = step.call.needs().find(|key| left.contains(*key));
+                    key.map(|key| format!("waits for {key}"))
+                }
+            };
+            let Some(reason) = reason else {
+                self.steps.push(step);
+                continue;
+            };
+            self.waiting.push(Obstacle { subject: step.subject, reason });
+            left.extend(step.call.yields);
+        }
     }
 
     /// Asks the installation what each change would come to. One that comes to nothing, because the same is said in other
@@ -256,7 +283,7 @@ async fn rehearse(client: &Client, step: &Step) -> Result<Rehearsal, ClientError
         return Ok(Rehearsal::Unknown);
     };
     let path = format!("{path}?dryRun=true");
-    let method = step.call.method.clone();
+    let method = step.call.route.method.clone();
     match client.write(method, &path, body.as_ref(), step.call.revision).await {
         Ok(answer) => {
             let before = step.current.clone().unwrap_or_default();
@@ -352,7 +379,7 @@ impl Planner<'_> {
         phase: Phase,
         subject: String,
         current: &Entry,
-        path: &'static str,
+        route: Route,
         wanted: Map<String, Value>,
         ids: Vec<(&'static str, Ids)>,
     ) {
@@ -369,8 +396,7 @@ impl Planner<'_> {
             return;
         }
         let call = Call {
-            method: Method::PUT,
-            path,
+            route,
             target: Some(Target::Known(current.id.clone())),
             body: Some(wanted),
             ids,
@@ -382,8 +408,8 @@ impl Planner<'_> {
         self.plan.steps.push(Step { change, subject, differences, current, phase, call });
     }
 
-    fn remove(&mut self, phase: Phase, subject: String, path: &'static str, entry: &Entry) {
-        let call = Call::plain(Method::DELETE, path, Target::Known(entry.id.clone()));
+    fn remove(&mut self, phase: Phase, subject: String, route: Route, entry: &Entry) {
+        let call = Call::plain(route, Target::Known(entry.id.clone()));
         self.step(phase, Change::Remove, subject, call.at(entry.revision));
     }
 
@@ -417,10 +443,9 @@ impl Planner<'_> {
 }
 
 impl Call {
-    fn new(method: Method, path: &'static str, body: Map<String, Value>) -> Self {
+    fn new(route: Route, body: Map<String, Value>) -> Self {
         Self {
-            method,
-            path,
+            route,
             target: None,
             body: Some(body),
             ids: Vec::new(),
@@ -429,16 +454,27 @@ impl Call {
         }
     }
 
-    fn plain(method: Method, path: &'static str, target: Target) -> Self {
+    fn plain(route: Route, target: Target) -> Self {
         Self {
-            method,
-            path,
+            route,
             target: Some(target),
             body: None,
             ids: Vec::new(),
             revision: None,
             yields: None,
         }
+    }
+
+    /// What earlier steps have to make first.
+    fn needs(&self) -> impl Iterator<Item = &Key> {
+        let ids = self.ids.iter().flat_map(|(_, ids)| match ids {
+            Ids::One(target) => std::slice::from_ref(target),
+            Ids::Many(targets) => targets.as_slice(),
+        });
+        self.target.iter().chain(ids).filter_map(|target| match target {
+            Target::Made(key) => Some(key),
+            Target::Known(_) => None,
+        })
     }
 
     fn on(mut self, target: Target) -> Self {

@@ -1,11 +1,10 @@
 //! What organisations call: applications and their subscriptions.
 
 use model::{Approval, Name, Role, Slug, SubscriptionStatus};
-use reqwest::Method;
 use semver::Version;
 use serde_json::{Map, json};
 
-use super::{Call, Change, Ids, Key, Phase, Planner, Target, body, fields};
+use super::{Call, Change, Ids, Key, Phase, Planner, Target, body, fields, routes};
 use crate::{
     file::{ApiReference, ApplicationEntry, SubscriptionEntry, SubscriptionGoal, TenantEntry},
     state::{Api, Entry, Subscription, Tenant},
@@ -33,8 +32,7 @@ impl<'p> Planner<'p> {
     pub(super) fn access(&mut self, slug: &Slug, tenant: Option<&Tenant>, entry: &TenantEntry) {
         let Some(applications) = &entry.applications else { return };
         if self.state.hidden.contains(&"applications") {
-            let subject = format!("applications of {slug}");
-            return self.wait(subject, "your roles do not let you see them; a consumer may");
+            return;
         }
         for (name, entry) in applications {
             let current = tenant.and_then(|tenant| tenant.applications.get(name));
@@ -44,7 +42,7 @@ impl<'p> Planner<'p> {
         for (name, application) in &tenant.applications {
             if !applications.contains_key(name) {
                 let subject = format!("application {slug}/{name}");
-                self.remove(Phase::Leftovers, subject, "/applications/{}", application);
+                self.remove(Phase::Leftovers, subject, routes::REMOVE_APPLICATION, application);
             }
         }
     }
@@ -55,18 +53,21 @@ impl<'p> Planner<'p> {
         let wanted = fields([("name", json!(name)), ("description", json!(entry.description))]);
         match current {
             Some(current) => {
-                let path = "/applications/{}";
-                self.replace(Phase::Members, subject, current, path, wanted, Vec::new());
+                let route = routes::REPLACE_APPLICATION;
+                self.replace(Phase::Members, subject, current, route, wanted, Vec::new());
             }
             None => {
                 let key = Key::Application((*slug).clone(), (*name).clone());
-                let call = Call::new(Method::POST, "/applications", wanted)
+                let call = Call::new(routes::CREATE_APPLICATION, wanted)
                     .with(self.belonging(slug))
                     .making(key);
                 self.step(Phase::Members, Change::Create, subject, call);
             }
         }
         let Some(subscriptions) = &entry.subscriptions else { return };
+        if self.state.hidden.contains(&"subscriptions") {
+            return;
+        }
         let mut named = Vec::new();
         for entry in subscriptions {
             named.extend(self.subscription(consumer, entry));
@@ -81,7 +82,7 @@ impl<'p> Planner<'p> {
                 None => held.api_id.clone(),
             };
             let subject = format!("subscription of {slug}/{name} to {to}");
-            let call = Call::new(Method::POST, "/subscriptions/{}/cancel", Map::new())
+            let call = Call::new(routes::CANCEL_SUBSCRIPTION, Map::new())
                 .on(Target::Known(held.id.clone()))
                 .at(held.revision);
             self.step(Phase::Cancellations, Change::Cancel, subject, call);
@@ -134,7 +135,7 @@ impl<'p> Planner<'p> {
             wanted.remove(field);
         }
         let key = key(consumer, &entry.api, &entry.version);
-        let call = Call::new(Method::POST, "/subscriptions", wanted)
+        let call = Call::new(routes::REQUEST_SUBSCRIPTION, wanted)
             .with(vec![
                 ("applicationId", Ids::One(application)),
                 ("apiId", Ids::One(offered.target)),
@@ -197,11 +198,11 @@ impl<'p> Planner<'p> {
     }
 
     fn decide(&mut self, subject: String, change: Change, target: Target, revision: Option<i64>) {
-        let (phase, path) = match change {
-            Change::Suspend => (Phase::Suspensions, "/subscriptions/{}/suspend"),
-            _ => (Phase::Agreements, "/subscriptions/{}/approve"),
+        let (phase, route) = match change {
+            Change::Suspend => (Phase::Suspensions, routes::SUSPEND_SUBSCRIPTION),
+            _ => (Phase::Agreements, routes::APPROVE_SUBSCRIPTION),
         };
-        let mut call = Call::new(Method::POST, path, Map::new()).on(target);
+        let mut call = Call::new(route, Map::new()).on(target);
         call.revision = revision;
         self.step(phase, change, subject, call);
     }

@@ -1,11 +1,10 @@
 //! What organisations offer: APIs with versions, plans and deployments.
 
 use model::{Name, Role, Slug, VersionStatus};
-use reqwest::Method;
 use semver::Version;
 use serde_json::{Map, Value, json};
 
-use super::{Call, Change, Ids, Key, Phase, Planner, Target, body, fields};
+use super::{Call, Change, Ids, Key, Phase, Planner, Target, body, fields, routes};
 use crate::{
     file::{ApiEntry, DeploymentEntry, TenantEntry, VersionEntry, VersionGoal},
     state::{Api, ApiVersion, Entry, Tenant},
@@ -49,10 +48,10 @@ impl Planner<'_> {
             }
             for deployment in &api.deployments {
                 let subject = format!("deployment {} of {slug}/{}", route_of(deployment), api.name);
-                self.remove(Phase::Undeployments, subject, "/deployments/{}", deployment);
+                self.remove(Phase::Undeployments, subject, routes::REMOVE_DEPLOYMENT, deployment);
             }
             let subject = format!("API {slug}/{}", api.name);
-            self.remove(Phase::LeftoverApis, subject, "/apis/{}", &api.entry);
+            self.remove(Phase::LeftoverApis, subject, routes::REMOVE_API, &api.entry);
         }
     }
 
@@ -81,7 +80,14 @@ impl Planner<'_> {
         }
         let mut versions = offer.entry.versions.iter();
         if let Some(current) = offer.current {
-            self.replace(Phase::Members, offer.subject(), &current.entry, "/apis/{}", wanted, ids);
+            self.replace(
+                Phase::Members,
+                offer.subject(),
+                &current.entry,
+                routes::REPLACE_API,
+                wanted,
+                ids,
+            );
         } else {
             let Some((number, version)) = versions.next() else {
                 return self.refuse(offer.subject(), "needs a version to be registered with");
@@ -90,7 +96,7 @@ impl Planner<'_> {
             wanted.insert("specification".to_owned(), specification(version));
             ids.extend(self.belonging(offer.slug));
             let key = Key::Api(offer.slug.clone(), offer.name.clone());
-            let call = Call::new(Method::POST, "/apis", wanted).with(ids).making(key);
+            let call = Call::new(routes::REGISTER_API, wanted).with(ids).making(key);
             self.step(Phase::Members, Change::Create, offer.subject(), call);
             self.await_review(offer, number, version);
         }
@@ -144,11 +150,7 @@ impl Planner<'_> {
                 if is_own || !self.has_role(Role::Reviewer) {
                     return self.wait(subject, waits);
                 }
-                let call = Call::new(
-                    Method::POST,
-                    "/apis/{}/approve",
-                    fields([("version", json!(number))]),
-                );
+                let call = Call::new(routes::APPROVE_VERSION, fields([("version", json!(number))]));
                 let call = call.on(offer.target.clone()).at(current.revision);
                 self.step(Phase::Approvals, Change::Approve, subject, call);
                 self.end(offer, number, entry, None);
@@ -184,7 +186,7 @@ impl Planner<'_> {
 
     fn submit(&mut self, offer: &Offer<'_>, number: &Version, entry: &VersionEntry) {
         let wanted = fields([("version", json!(number)), ("specification", specification(entry))]);
-        let call = Call::new(Method::POST, "/apis/{}/versions", wanted).on(offer.target.clone());
+        let call = Call::new(routes::SUBMIT_VERSION, wanted).on(offer.target.clone());
         self.step(Phase::Offers, Change::Submit, offer.part("version", number), call);
     }
 
@@ -214,7 +216,7 @@ impl Planner<'_> {
                 if let Some(successor) = &entry.successor {
                     wanted.insert("successor".to_owned(), json!(successor));
                 }
-                let mut call = Call::new(Method::POST, "/apis/{}/deprecate", wanted);
+                let mut call = Call::new(routes::DEPRECATE_VERSION, wanted);
                 call = call.on(offer.target.clone());
                 call.revision = current.map(|version| version.revision);
                 let subject = offer.part("version", number);
@@ -224,8 +226,7 @@ impl Planner<'_> {
     }
 
     fn retire(&mut self, offer: &Offer<'_>, number: &Version, current: Option<&ApiVersion>) {
-        let mut call =
-            Call::new(Method::POST, "/apis/{}/retire", fields([("version", json!(number))]));
+        let mut call = Call::new(routes::RETIRE_VERSION, fields([("version", json!(number))]));
         call = call.on(offer.target.clone());
         call.revision = current.map(|version| version.revision);
         self.step(Phase::Retirements, Change::Retire, offer.part("version", number), call);
@@ -258,11 +259,18 @@ impl Planner<'_> {
             let api = vec![("apiId", Ids::One(offer.target.clone()))];
             match offer.current.and_then(|current| current.plans.get(name)) {
                 Some(plan) => {
-                    self.replace(Phase::Offers, subject, &plan.entry, "/plans/{}", wanted, api);
+                    self.replace(
+                        Phase::Offers,
+                        subject,
+                        &plan.entry,
+                        routes::REPLACE_PLAN,
+                        wanted,
+                        api,
+                    );
                 }
                 None => {
                     let key = Key::Plan(offer.slug.clone(), offer.name.clone(), name.clone());
-                    let call = Call::new(Method::POST, "/plans", wanted).with(api).making(key);
+                    let call = Call::new(routes::CREATE_PLAN, wanted).with(api).making(key);
                     self.step(Phase::Offers, Change::Create, subject, call);
                 }
             }
@@ -271,13 +279,16 @@ impl Planner<'_> {
         for (name, plan) in &current.plans {
             if !plans.contains_key(name) {
                 let subject = offer.part("plan", name);
-                self.remove(Phase::Leftovers, subject, "/plans/{}", &plan.entry);
+                self.remove(Phase::Leftovers, subject, routes::REMOVE_PLAN, &plan.entry);
             }
         }
     }
 
     fn deployments(&mut self, offer: &Offer<'_>) {
         let Some(deployments) = &offer.entry.deployments else { return };
+        if self.state.hidden.contains(&"deployments") {
+            return;
+        }
         for entry in deployments {
             self.deployment(offer, entry);
         }
@@ -286,7 +297,7 @@ impl Planner<'_> {
             let route = route_of(deployment);
             if !deployments.iter().any(|entry| route_name(entry) == route) {
                 let subject = offer.part("deployment", &route);
-                self.remove(Phase::Undeployments, subject, "/deployments/{}", deployment);
+                self.remove(Phase::Undeployments, subject, routes::REMOVE_DEPLOYMENT, deployment);
             }
         }
     }
@@ -302,8 +313,8 @@ impl Planner<'_> {
         if let Some(current) = current {
             let is_same = current.body.get("version") == wanted.get("version");
             if is_same || is_open {
-                let path = "/deployments/{}";
-                return self.replace(Phase::Deployments, subject, current, path, wanted, api);
+                let route = routes::REPLACE_DEPLOYMENT;
+                return self.replace(Phase::Deployments, subject, current, route, wanted, api);
             }
             return self.wait(subject, format!("waits for version {} to be active", entry.version));
         }
@@ -315,7 +326,7 @@ impl Planner<'_> {
         if !is_open {
             return self.wait(subject, format!("waits for version {} to be active", entry.version));
         }
-        let call = Call::new(Method::POST, "/deployments", wanted).with(api);
+        let call = Call::new(routes::DEPLOY, wanted).with(api);
         self.step(Phase::Deployments, Change::Create, subject, call);
     }
 }

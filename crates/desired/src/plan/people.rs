@@ -1,10 +1,11 @@
 //! Settings, headings, organisations and their people.
 
+use std::collections::BTreeMap;
+
 use model::{Email, Slug, UserStatus};
-use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{Call, Change, Ids, Key, Phase, Planner, Target, body, fields};
+use super::{Call, Change, Ids, Key, Phase, Planner, Target, body, fields, routes};
 use crate::{
     file::{PersonEntry, TenantEntry},
     state::{Entry, Tenant},
@@ -24,7 +25,7 @@ impl Planner<'_> {
                         &super::normal(json!(settings)),
                     );
                     if !differences.is_empty() {
-                        let call = Call::new(Method::PUT, "/admin/settings", body(settings));
+                        let call = Call::new(routes::REPLACE_SETTINGS, body(settings));
                         self.step(Phase::Ground, Change::Change, subject, call);
                         if let Some(step) = self.plan.steps.last_mut() {
                             step.differences = differences;
@@ -38,13 +39,13 @@ impl Planner<'_> {
             let subject = format!("category {slug}");
             match state.categories.get(slug) {
                 Some(current) => {
-                    let path = "/admin/categories/{}";
-                    self.replace(Phase::Ground, subject, current, path, body(entry), Vec::new());
+                    let route = routes::REPLACE_CATEGORY;
+                    self.replace(Phase::Ground, subject, current, route, body(entry), Vec::new());
                 }
                 None => {
                     let mut wanted = body(entry);
                     wanted.insert("slug".to_owned(), json!(slug));
-                    let call = Call::new(Method::POST, "/admin/categories", wanted);
+                    let call = Call::new(routes::CREATE_CATEGORY, wanted);
                     self.step(Phase::Ground, Change::Create, subject, call);
                 }
             }
@@ -53,7 +54,7 @@ impl Planner<'_> {
             for (slug, entry) in &state.categories {
                 if !categories.contains_key(slug) {
                     let subject = format!("category {slug}");
-                    self.remove(Phase::LeftoverGround, subject, "/admin/categories/{}", entry);
+                    self.remove(Phase::LeftoverGround, subject, routes::REMOVE_CATEGORY, entry);
                 }
             }
         }
@@ -71,8 +72,8 @@ impl Planner<'_> {
         match current {
             Some(tenant) => {
                 if tenant.name != entry.name || tenant.active != entry.active {
-                    let path = "/admin/tenants/{}";
-                    self.replace(Phase::Tenants, subject, &tenant.entry, path, wanted, Vec::new());
+                    let route = routes::REPLACE_TENANT;
+                    self.replace(Phase::Tenants, subject, &tenant.entry, route, wanted, Vec::new());
                 }
             }
             None if !self.has_role(model::Role::PlatformAdmin) => {
@@ -81,45 +82,42 @@ impl Planner<'_> {
             None => {
                 let new = fields([("slug", json!(slug)), ("name", json!(entry.name))]);
                 let key = Key::Tenant(slug.clone());
-                let call = Call::new(Method::POST, "/admin/tenants", new).making(key.clone());
+                let call = Call::new(routes::CREATE_TENANT, new).making(key.clone());
                 self.step(Phase::Tenants, Change::Create, subject.clone(), call);
                 if !entry.active {
-                    let call = Call::new(Method::PUT, "/admin/tenants/{}", wanted);
+                    let call = Call::new(routes::REPLACE_TENANT, wanted);
                     let call = call.on(Target::Made(key));
                     self.step(Phase::LeftoverGround, Change::Change, subject, call);
                 }
             }
         }
-        if let Some(people) = &entry.people {
-            if state.hidden.contains(&"people") {
-                let subject = format!("people of {slug}");
-                self.wait(
-                    subject,
-                    "your roles do not let you see them; a tenant administrator may",
-                );
-            } else {
-                for (email, person) in people {
-                    self.person(slug, current, email, person);
-                }
-                let known = current.iter().flat_map(|tenant| &tenant.people);
-                let prunes = self.prunes();
-                for (email, person) in known.filter(|_| prunes) {
-                    // Nobody saws off the branch they sit on.
-                    if !people.contains_key(email) && *email != state.me.email {
-                        let subject = format!("account {email} of {slug}");
-                        let call = Call::plain(
-                            Method::DELETE,
-                            "/admin/users/{}",
-                            Target::Known(person.entry.id.clone()),
-                        );
-                        let call = call.at(person.entry.revision);
-                        self.step(Phase::LeftoverGround, Change::Remove, subject, call);
-                    }
-                }
-            }
+        if let Some(people) = &entry.people
+            && !state.hidden.contains(&"people")
+        {
+            self.people(slug, current, people);
         }
         self.offers(slug, current, entry);
         self.access(slug, current, entry);
+    }
+
+    fn people(
+        &mut self,
+        slug: &Slug,
+        tenant: Option<&Tenant>,
+        people: &BTreeMap<Email, PersonEntry>,
+    ) {
+        for (email, person) in people {
+            self.person(slug, tenant, email, person);
+        }
+        let prunes = self.prunes();
+        let known = tenant.iter().flat_map(|tenant| &tenant.people);
+        for (email, person) in known.filter(|_| prunes) {
+            // Nobody saws off the branch they sit on.
+            if !people.contains_key(email) && *email != self.state.me.email {
+                let subject = format!("account {email} of {slug}");
+                self.remove(Phase::LeftoverGround, subject, routes::REMOVE_USER, &person.entry);
+            }
+        }
     }
 
     fn person(&mut self, slug: &Slug, tenant: Option<&Tenant>, email: &Email, entry: &PersonEntry) {
@@ -130,8 +128,8 @@ impl Planner<'_> {
                 let is_active = person.status != UserStatus::Disabled;
                 let mut current: Entry = person.entry.clone();
                 current.body.insert("active".to_owned(), Value::Bool(is_active));
-                let path = "/admin/users/{}";
-                self.replace(Phase::Members, subject, &current, path, body(entry), Vec::new());
+                let route = routes::REPLACE_USER;
+                self.replace(Phase::Members, subject, &current, route, body(entry), Vec::new());
             }
             None if entry.active => {
                 let wanted = fields([
@@ -140,7 +138,7 @@ impl Planner<'_> {
                     ("roles", json!(entry.roles)),
                 ]);
                 let tenant = self.tenant_target(slug).map(Ids::One);
-                let call = Call::new(Method::POST, "/admin/users", wanted)
+                let call = Call::new(routes::INVITE_USER, wanted)
                     .with(tenant.map(|tenant| ("tenantId", tenant)).into_iter().collect());
                 self.step(Phase::Members, Change::Invite, subject, call);
             }
