@@ -9,6 +9,7 @@ use clap::Args;
 use config::{DataDir, DataDirError, Settings};
 use gateway::Certificates;
 use jiff::SignedDuration;
+use market::{MasterKeyCheck, Secrets};
 use model::Clock;
 use serde::Serialize;
 use serde_json::Value;
@@ -176,18 +177,43 @@ async fn check_answer(settings: &Settings, findings: &mut Vec<Finding>) {
 }
 
 async fn check_database(settings: &Settings, findings: &mut Vec<Finding>) {
-    let Some(url) = &settings.database.url else {
-        findings.push(Finding::Fine("the database is SQLite in the data folder".to_owned()));
-        return;
-    };
-    match Database::open(url.expose()).await {
-        Ok(database) => {
-            let engine = database.engine();
-            findings.push(Finding::Fine(format!("the database answers ({engine:?})")));
-            database.close().await;
+    let sqlite = settings.data_dir.join("caduceus.db");
+    let url = match &settings.database.url {
+        Some(url) => url.expose().to_owned(),
+        None if sqlite.exists() => format!("sqlite://{}", sqlite.display()),
+        None => {
+            let text = "the database is SQLite in the data folder; serve makes it";
+            return findings.push(Finding::Fine(text.to_owned()));
         }
-        Err(error) => findings.push(Finding::Wrong(format!("{:#}", anyhow::Error::from(error)))),
+    };
+    let database = match Database::open(&url).await {
+        Ok(database) => database,
+        Err(error) => {
+            return findings.push(Finding::Wrong(format!("{:#}", anyhow::Error::from(error))));
+        }
+    };
+    let engine = database.engine();
+    findings.push(Finding::Fine(format!("the database answers ({engine:?})")));
+    if let Some(secrets) = secrets(settings) {
+        findings.push(match market::check_master_key(&database, &secrets).await {
+            Ok(MasterKeyCheck::Right) => {
+                Finding::Fine("the database was made under this master key".to_owned())
+            }
+            Ok(MasterKeyCheck::Unknown) => Finding::Note("the database is new".to_owned()),
+            Ok(MasterKeyCheck::Wrong) => Finding::Wrong(
+                "the database was made under another master key: put that one back".to_owned(),
+            ),
+            Err(error) => Finding::Wrong(format!("{:#}", anyhow::Error::from(error))),
+        });
     }
+    database.close().await;
+}
+
+/// What is derived from the master key, when there is one that can be read. None is made.
+fn secrets(settings: &Settings) -> Option<Secrets> {
+    let named = settings.master_key_file.clone();
+    let path = named.unwrap_or_else(|| settings.data_dir.join("master.key"));
+    DataDir::read_key(&path).ok().map(|key| Secrets::derive(&key))
 }
 
 /// Connects to the mail server and signs in, without sending anything.

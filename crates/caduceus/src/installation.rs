@@ -126,6 +126,7 @@ impl Installation {
             self.secrets.clone(),
             self.market_settings(),
         ));
+        market.keep_to_master_key().await?;
         let settings = JobSettings {
             node: self.data.node()?,
             usage_folder: self.gateway.is_some().then(|| self.data.gateway().join("usage")),

@@ -56,6 +56,22 @@ testkit::on_both_databases! {
         }
     }
 
+    async fn guesses_count_for_who_is_behind_a_proxy_and_not_for_the_proxy(database: Database) {
+        let changes = json!({ "control": { "trustedProxies": ["127.0.0.1/32"] } });
+        let installation = Installation::start_with(BINARY, database, changes).await;
+        let from = |address| installation.anonymous().with_header("x-forwarded-for", address);
+        let guess = [("grant_type", "password"), ("username", "x@y.example"), ("password", "wrong one")];
+        let attacker = from("1.2.3.4, 203.0.113.9");
+        for _ in 0..30 {
+            attacker.ask_token(&guess).await.assert_problem(401, "unauthenticated");
+        }
+        attacker.ask_token(&guess).await.assert_problem(429, "too_many_attempts");
+        // Whatever was said before the proxy's own word.
+        let disguised = from("198.51.100.1, 203.0.113.9");
+        disguised.ask_token(&guess).await.assert_problem(429, "too_many_attempts");
+        from("203.0.113.10").ask_token(&guess).await.assert_problem(401, "unauthenticated");
+    }
+
     async fn a_session_ends_when_it_is_ended(database: Database) {
         let (installation, hospital) = start(database).await;
         let email = "consumer@hospital.example";

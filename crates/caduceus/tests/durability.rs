@@ -296,3 +296,26 @@ async fn the_gateway_serves_while_the_database_is_away() {
     })
     .await;
 }
+
+/// A restored database with a key of its own would lose every API key without a word.
+#[tokio::test]
+async fn a_database_is_not_served_under_another_master_key() {
+    let installation = Installation::start(BINARY, Database::postgres().await).await;
+    let mut twin = installation.twin(json!({}));
+    let key = twin.data().join("master.key");
+    let right = std::fs::read_to_string(&key).unwrap();
+    let wrong =
+        right.replacen(&right[..4], if right.starts_with("0000") { "ffff" } else { "0000" }, 1);
+    std::fs::write(&key, wrong).unwrap();
+    twin.launch_gateway().await;
+    eventually("it says why", Duration::from_secs(20), || async {
+        twin.log().contains("the database was made under another master key").then_some(())
+    })
+    .await;
+    twin.anonymous().get("/me").await.assert_problem(503, "database_unavailable");
+    twin.kill9();
+    std::fs::remove_dir_all(twin.data().join("gateway")).unwrap();
+    std::fs::write(&key, right).unwrap();
+    twin.launch_gateway().await;
+    twin.wait_for_control_api().await;
+}

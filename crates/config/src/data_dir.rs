@@ -104,6 +104,17 @@ impl DataDir {
         }
     }
 
+    /// Reads a master key; makes none.
+    pub fn read_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, DataDirError> {
+        let text = fs::read_to_string(path).map(Zeroizing::new);
+        let text = text.map_err(|source| DataDirError::Io {
+            action: "read the master key",
+            path: path.to_owned(),
+            source,
+        })?;
+        parse_key(text.trim()).ok_or_else(|| DataDirError::MalformedKey(path.to_owned()))
+    }
+
     /// A name of this folder that no other folder has.
     pub fn node(&self) -> Result<String, DataDirError> {
         let path = self.path.join("node");

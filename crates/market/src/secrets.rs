@@ -20,6 +20,7 @@ pub struct Secrets {
     sealing: Key,
     gateway_state: Key,
     usage: Key,
+    check: Zeroizing<[u8; 32]>,
 }
 
 struct KeyLength;
@@ -48,6 +49,7 @@ impl Secrets {
             sealing: Key::new(*key_for("sealed columns 1")),
             gateway_state: Key::new(*key_for("gateway state 1")),
             usage: Key::new(*key_for("usage journal 1")),
+            check: key_for("master key check 1"),
         }
     }
 
@@ -59,6 +61,11 @@ impl Secrets {
     /// The key of the gateway's snapshot on disk.
     pub fn gateway_state_key(&self) -> Key {
         self.gateway_state.clone()
+    }
+
+    /// What the master key is recognised by; says nothing about it or the keys that are derived from it.
+    pub(crate) fn master_key_check(&self) -> String {
+        hex(self.check.as_slice())
     }
 
     /// The key of the usage journals.

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The guides in the order in which they are listed: the name of the file, and its text.
-const GUIDES: [(&str, &str); 10] = [
+const GUIDES: [(&str, &str); 14] = [
     ("portal", include_str!("../../../../docs/portal.md")),
     ("publish-and-call", include_str!("../../../../docs/publish-and-call.md")),
     ("validate-requests", include_str!("../../../../docs/validate-requests.md")),
@@ -22,6 +22,10 @@ const GUIDES: [(&str, &str); 10] = [
     ("one-file", include_str!("../../../../docs/one-file.md")),
     ("operate", include_str!("../../../../docs/operate.md")),
     ("postgresql", include_str!("../../../../docs/postgresql.md")),
+    ("container", include_str!("../../../../docs/container.md")),
+    ("behind-a-proxy", include_str!("../../../../docs/behind-a-proxy.md")),
+    ("backup", include_str!("../../../../docs/backup.md")),
+    ("upgrade", include_str!("../../../../docs/upgrade.md")),
     ("gateways", include_str!("../../../../docs/gateways.md")),
 ];
 
