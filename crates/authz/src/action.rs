@@ -202,6 +202,10 @@ actions! {
 
     /// See the usage of an API: all of it as its owner, one's own tenant's as a consumer.
     ReadApiMetrics = "api.read_metrics", Access::SignedIn;
+    /// See calls of an API that failed lately: all of them as its owner, one's own tenant's as a consumer.
+    ListApiFailures = "api.list_failures", Access::SignedIn;
+    /// See calls by an application that failed lately.
+    ListApplicationFailures = "application.list_failures", CONSUMERS;
     /// See who calls the tenant's APIs most.
     ReadConsumers = "consumer.read_metrics", OWNERS;
 

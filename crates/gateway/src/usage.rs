@@ -59,7 +59,7 @@ impl UsageLog {
     /// Takes a record; the ticket says when it has been written.
     pub(crate) fn record(&self, record: &UsageRecord) -> u64 {
         let mut inner = self.inner.borrow_mut();
-        if inner.writer.push(&record.to_bytes()).is_err() {
+        if inner.writer.push(record.to_bytes().as_ref()).is_err() {
             self.metrics.usage_lost.inc();
         }
         inner.given += 1;

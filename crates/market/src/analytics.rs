@@ -6,11 +6,11 @@ use authz::Action;
 use jiff::{SignedDuration, Timestamp};
 use model::{ApiId, ApplicationId, Name, TenantId};
 use store::{
-    Viewer,
+    Tx, Viewer,
     usage::{Grain, Rollup, Scope, Tally},
 };
 
-use crate::{Market, MarketError, Request, apis};
+use crate::{Kind, Market, MarketError, Request, apis, failures::known_version};
 
 /// A span of time that ends now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,9 +32,60 @@ pub struct ApiUsage {
     pub api: ApiId,
     /// Its name.
     pub name: Name,
-    /// Its usage, or the part of it that the caller may see.
+    /// Its usage, or the part of it that was asked for and the caller may see.
     pub usage: Usage,
+    /// By version, newest first.
+    pub versions: Vec<VersionUsage>,
+    /// By operation, most called first; at most [`PARTS_MAX`].
+    pub operations: Vec<OperationUsage>,
+    /// By consumer, most calls first; at most [`PARTS_MAX`], and only for the owner.
+    pub consumers: Vec<ConsumerUsage>,
 }
+
+/// Usage of all APIs of a tenant.
+#[derive(Debug, Clone)]
+pub struct TenantUsage {
+    /// Of all of them together.
+    pub usage: Usage,
+    /// By consumer, most calls first.
+    pub consumers: Vec<ConsumerUsage>,
+}
+
+/// A part of an API's usage; all of it, where nothing is said.
+#[derive(Debug, Clone, Default)]
+pub struct UsagePart {
+    /// Of this version only.
+    pub version: Option<semver::Version>,
+    /// Of this operation only, by its index in the version's specification.
+    pub operation: Option<u16>,
+    /// By this application only.
+    pub application: Option<ApplicationId>,
+}
+
+/// Usage of one version.
+#[derive(Debug, Clone)]
+pub struct VersionUsage {
+    /// Its number.
+    pub number: semver::Version,
+    /// What was counted.
+    pub tally: Tally,
+}
+
+/// Usage of one operation.
+#[derive(Debug, Clone)]
+pub struct OperationUsage {
+    /// The number of its version.
+    pub version: semver::Version,
+    /// Its index in the version's specification; none for calls that match no operation.
+    pub index: Option<u16>,
+    /// Its method and path template.
+    pub operation: Option<(String, String)>,
+    /// What was counted.
+    pub tally: Tally,
+}
+
+/// The most consumers and operations that usage is told by.
+const PARTS_MAX: usize = 50;
 
 /// Usage in a period.
 #[derive(Debug, Clone)]
@@ -127,15 +178,50 @@ impl Market {
         request: &Request,
         api: ApiId,
         period: Period,
+        part: &UsagePart,
     ) -> Result<ApiUsage, MarketError> {
         self.require(request, Action::ReadApiMetrics).await?;
         let mut tx = self.db.read().await?;
         let api = apis::find_visible(&mut tx, request, api).await?;
-        let consumer = (!request.caller.acts_for(api.tenant)).then_some(request.caller.tenant);
+        let is_own = request.caller.acts_for(api.tenant);
+        let consumer = (!is_own).then_some(request.caller.tenant);
         let (start, end) = self.span(period);
         let scope = Scope::Api(api.id, consumer);
-        let rollups = store::usage::list(&mut tx, scope, period.grain(), start, end).await?;
-        Ok(ApiUsage { api: api.id, name: api.name, usage: summarise(period, start, end, &rollups) })
+        let mut rollups = store::usage::list(&mut tx, scope, period.grain(), start, end).await?;
+        let mut known = BTreeMap::new();
+        let mut version = None;
+        if let Some(number) = &part.version {
+            let all = Viewer::Installation;
+            let found = store::version::find_numbered(&mut tx, all, api.id, number).await?;
+            version = Some(found.ok_or(MarketError::NotFound(Kind::Version))?.id);
+        }
+        rollups.retain(|rollup| {
+            version.is_none_or(|version| rollup.version == version)
+                && (part.operation.is_none() || rollup.operation == part.operation)
+                && part.application.is_none_or(|application| rollup.application == application)
+        });
+        let by_operation = sums(&rollups, |rollup| (rollup.version, rollup.operation));
+        let mut operations = Vec::new();
+        for ((version, index), tally) in ranked(by_operation).into_iter().take(PARTS_MAX) {
+            let Some(version) = known_version(&mut tx, &mut known, version).await? else {
+                continue;
+            };
+            let operation = version.operation(index);
+            let version = version.number.clone();
+            operations.push(OperationUsage { version, index, operation, tally });
+        }
+        let mut versions = Vec::new();
+        for (version, tally) in sums(&rollups, |rollup| rollup.version) {
+            let Some(version) = known_version(&mut tx, &mut known, version).await? else {
+                continue;
+            };
+            versions.push(VersionUsage { number: version.number.clone(), tally });
+        }
+        versions.sort_by(|one, other| other.number.cmp(&one.number));
+        let consumers =
+            if is_own { consumers(&mut tx, &rollups, PARTS_MAX).await? } else { Vec::new() };
+        let usage = summarise(period, start, end, &rollups);
+        Ok(ApiUsage { api: api.id, name: api.name, usage, versions, operations, consumers })
     }
 
     /// Usage by an application of the caller's tenant.
@@ -154,18 +240,20 @@ impl Market {
         Ok(summarise(period, start, end, &rollups))
     }
 
-    /// Usage of all APIs of the caller's tenant.
+    /// Usage of all APIs of the caller's tenant, with those who call most. It is of no single API.
     pub async fn read_tenant_metrics(
         &self,
         request: &Request,
         period: Period,
-    ) -> Result<Usage, MarketError> {
+        top: usize,
+    ) -> Result<TenantUsage, MarketError> {
         self.require(request, Action::ReadConsumers).await?;
         let mut tx = self.db.read().await?;
         let (start, end) = self.span(period);
         let scope = Scope::Owner(request.caller.tenant);
         let rollups = store::usage::list(&mut tx, scope, period.grain(), start, end).await?;
-        Ok(summarise(period, start, end, &rollups))
+        let consumers = consumers(&mut tx, &rollups, top).await?;
+        Ok(TenantUsage { usage: summarise(period, start, end, &rollups), consumers })
     }
 
     /// The applications that call the APIs of the caller's tenant most.
@@ -180,23 +268,8 @@ impl Market {
         let (start, end) = self.span(period);
         let scope = Scope::Owner(request.caller.tenant);
         let rollups = store::usage::list(&mut tx, scope, period.grain(), start, end).await?;
-        let mut by_application: BTreeMap<ApplicationId, (TenantId, Tally)> = BTreeMap::new();
-        for rollup in &rollups {
-            let entry = by_application.entry(rollup.application);
-            let (_, tally) = entry.or_insert_with(|| (rollup.consumer, Tally::default()));
-            tally.merge(&rollup.tally);
-        }
-        let mut ranked: Vec<_> = by_application.into_iter().collect();
-        ranked.sort_by_key(|(id, (_, tally))| (std::cmp::Reverse(tally.calls), *id));
-        ranked.truncate(usize::try_from(top.clamp(1, 100)).unwrap_or(100));
-        let mut consumers = Vec::with_capacity(ranked.len());
-        for (application, (tenant, tally)) in ranked {
-            let found =
-                store::application::find(&mut tx, Viewer::Installation, application).await?;
-            let tenant_name = store::tenant::find(&mut tx, tenant).await?.map(|tenant| tenant.name);
-            let name = found.map(|application| application.name);
-            consumers.push(ConsumerUsage { application, name, tenant, tenant_name, tally });
-        }
+        let most = usize::try_from(top.clamp(1, 100)).unwrap_or(100);
+        let consumers = consumers(&mut tx, &rollups, most).await?;
         Ok((start, end, consumers))
     }
 
@@ -209,6 +282,41 @@ impl Market {
         let aligned = Timestamp::from_microsecond(micros - micros.rem_euclid(step));
         (aligned.unwrap_or(start), end)
     }
+}
+
+/// The applications that called most, with their names.
+async fn consumers(
+    tx: &mut Tx,
+    rollups: &[Rollup],
+    most: usize,
+) -> Result<Vec<ConsumerUsage>, MarketError> {
+    let by_application = sums(rollups, |rollup| (rollup.application, rollup.consumer));
+    let mut ranked = ranked(by_application);
+    ranked.truncate(most);
+    let mut consumers = Vec::with_capacity(ranked.len());
+    for ((application, tenant), tally) in ranked {
+        let found = store::application::find(tx, Viewer::Installation, application).await?;
+        let tenant_name = store::tenant::find(tx, tenant).await?.map(|tenant| tenant.name);
+        let name = found.map(|application| application.name);
+        consumers.push(ConsumerUsage { application, name, tenant, tenant_name, tally });
+    }
+    Ok(consumers)
+}
+
+/// Adds up what was counted for each key.
+fn sums<K: Ord>(rollups: &[Rollup], key: impl Fn(&Rollup) -> K) -> BTreeMap<K, Tally> {
+    let mut sums: BTreeMap<K, Tally> = BTreeMap::new();
+    for rollup in rollups {
+        sums.entry(key(rollup)).or_default().merge(&rollup.tally);
+    }
+    sums
+}
+
+/// Most calls first.
+fn ranked<K: Ord + Copy>(sums: BTreeMap<K, Tally>) -> Vec<(K, Tally)> {
+    let mut ranked: Vec<_> = sums.into_iter().collect();
+    ranked.sort_by_key(|(key, tally)| (std::cmp::Reverse(tally.calls), *key));
+    ranked
 }
 
 fn summarise(period: Period, start: Timestamp, end: Timestamp, rollups: &[Rollup]) -> Usage {

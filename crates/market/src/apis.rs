@@ -204,6 +204,17 @@ impl Market {
         Ok(PageOf { items, total: found.total })
     }
 
+    /// Lists ids and names of the APIs that the caller may see, by name.
+    pub async fn list_api_names(
+        &self,
+        request: &Request,
+        page: Page,
+    ) -> Result<Vec<(ApiId, Name)>, MarketError> {
+        self.require(request, Action::ListApis).await?;
+        let mut tx = self.db.read().await?;
+        Ok(store::api::list_names(&mut tx, viewer(&request.caller), page).await?)
+    }
+
     /// Lists the tags in use, with how many visible APIs have each.
     pub async fn list_tags(&self, request: &Request) -> Result<Vec<(String, u64)>, MarketError> {
         self.require(request, Action::ListTags).await?;

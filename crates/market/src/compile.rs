@@ -359,7 +359,11 @@ impl Sources {
     }
 }
 
-async fn read_operations(tx: &mut Tx, id: VersionId) -> Result<Vec<OperationEntry>, MarketError> {
+/// The operations of a version, by which records of usage name them.
+pub(crate) async fn read_operations(
+    tx: &mut Tx,
+    id: VersionId,
+) -> Result<Vec<OperationEntry>, MarketError> {
     let Some(json) = store::specification::find_summary(tx, id).await? else {
         return Ok(Vec::new());
     };

@@ -35,6 +35,9 @@ pub struct Jobs {
 const TICK: Duration = Duration::from_millis(500);
 const USAGE_TICK: Duration = Duration::from_secs(1);
 const HOUSEKEEPING_TICK: Duration = Duration::from_secs(30);
+/// For how long, and how many of each API, failed calls are kept.
+const FAILURE_DAYS: i64 = 7;
+const FAILURES_MAX: i64 = 1_000;
 const WATCH_TICK: Duration = Duration::from_secs(20);
 const SIGNING_KEY_DAYS: i64 = 30;
 /// How long a gateway may be away and still hear what was revoked meanwhile, instead of beginning anew.
@@ -203,6 +206,8 @@ impl Market {
         store::usage::prune(&mut tx, Grain::Minute, now - SignedDuration::from_hours(48)).await?;
         let kept = SignedDuration::from_hours(24 * i64::from(settings.usage_retention_days));
         store::usage::prune(&mut tx, Grain::Hour, now - kept).await?;
+        let failed = now - SignedDuration::from_hours(24 * FAILURE_DAYS);
+        store::failed_call::prune(&mut tx, failed, FAILURES_MAX).await?;
         store::roster::prune(&mut tx, now - SignedDuration::from_hours(24 * ROSTER_DAYS)).await?;
         let told = now - SignedDuration::from_hours(24 * NOTICE_DAYS);
         store::notice::prune(&mut tx, told).await?;

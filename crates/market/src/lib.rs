@@ -17,6 +17,7 @@ mod credentials;
 mod deployments;
 mod endpoints;
 mod error;
+mod failures;
 mod feed;
 mod jobs;
 mod limits;
@@ -47,7 +48,10 @@ use store::{Database, Viewer};
 use tokio::sync::{Semaphore, watch};
 
 pub use access::{Attempt, Attempts};
-pub use analytics::{ApiUsage, ConsumerUsage, Period, Trend, Usage};
+pub use analytics::{
+    ApiUsage, ConsumerUsage, OperationUsage, Period, TenantUsage, Trend, Usage, UsagePart,
+    VersionUsage,
+};
 pub use apis::{ApiDraft, ApiListing, VisibilityDraft};
 pub use applications::ApplicationDraft;
 pub use approvals::Approvals;
@@ -61,6 +65,7 @@ pub use credentials::{CredentialDraft, IssuedCredential, Rotation};
 pub use deployments::{DeploymentDraft, HealthCheckDraft, TargetDraft, UpstreamDraft};
 pub use endpoints::Endpoint;
 pub use error::{Conflict, Kind, MarketError, Violation};
+pub use failures::NamedFailure;
 pub use jobs::{JobSettings, Jobs};
 pub use limits::LimitDraft;
 pub use master_key::{MasterKeyCheck, check_master_key};
@@ -83,7 +88,7 @@ pub use store::{
     subscription::Filter as SubscriptionFilter,
     usage::Tally,
 };
-pub use subscriptions::{SubscriptionDraft, SubscriptionMove};
+pub use subscriptions::{QuotaUse, SubscriptionDraft, SubscriptionMove};
 pub use tenants::{TenantChange, TenantDraft};
 pub use tokens::{IssuedToken, Jwk, TokenRequest};
 pub use versions::{Deprecation, RegisteredVersion, Review, VersionDraft};

@@ -230,7 +230,8 @@ impl Market {
             let known = store::usage::find_position(&mut tx, &stream).await?.unwrap_or_default();
             return Ok(Position { segment: known.0, offset: known.1 });
         }
-        let sums = usage::count(&mut tx, batch.records.iter().map(Vec::as_slice)).await?;
+        let sums =
+            usage::count(&mut tx, &self.ids, batch.records.iter().map(Vec::as_slice)).await?;
         tx.commit().await?;
         sums.report();
         Ok(next)

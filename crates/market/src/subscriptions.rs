@@ -3,7 +3,7 @@
 use authz::{Action, Caller};
 use jiff::Timestamp;
 use model::{
-    ApiId, ApplicationId, Approval, EventKind, Name, PlanId, Subscription, SubscriptionId,
+    ApiId, ApplicationId, Approval, EventKind, Name, PlanId, Quota, Subscription, SubscriptionId,
     SubscriptionStatus,
 };
 use serde_json::json;
@@ -31,6 +31,17 @@ pub struct SubscriptionDraft {
     pub agreement_sha256: Option<String>,
     /// When the right ends.
     pub expires_at: Option<Timestamp>,
+}
+
+/// How much of a quota is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuotaUse {
+    /// Calls in this period that were counted so far.
+    pub used: u64,
+    /// What is allowed.
+    pub quota: Quota,
+    /// When the next period begins.
+    pub resets_at: Timestamp,
 }
 
 /// A step in the life of a subscription.
@@ -204,6 +215,21 @@ impl Market {
         store::subscription::find(&mut tx, viewer(&request.caller), id)
             .await?
             .ok_or(MarketError::NotFound(Kind::Subscription))
+    }
+
+    /// How much of the plan's quota a subscription has used, for either side; none when the plan has no quota.
+    pub async fn read_quota_use(
+        &self,
+        request: &Request,
+        id: SubscriptionId,
+    ) -> Result<Option<QuotaUse>, MarketError> {
+        let subscription = self.read_subscription(request, id).await?;
+        let mut tx = self.db.read().await?;
+        let plan = store::plan::find(&mut tx, subscription.plan).await?;
+        let Some(quota) = plan.and_then(|plan| plan.quota) else { return Ok(None) };
+        let (start, end) = quota.period.bounds(self.clock.now());
+        let used = store::usage::count_under(&mut tx, id, start).await?;
+        Ok(Some(QuotaUse { used, quota, resets_at: end }))
     }
 
     /// The names of the application and the tenant that ask for a subscription or hold it, for either side.

@@ -1,14 +1,14 @@
 //! Counting usage: from the gateway's journals into the database, each call exactly once.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     fs,
     path::{Path, PathBuf},
 };
 
 use jiff::Timestamp;
 use journal::Position;
-use model::{ApplicationId, CredentialId, UsageRecord, VersionId};
+use model::{ApplicationId, CredentialId, FailedCall, Fault, Ids, UsageRecord, VersionId};
 use store::{
     Tx,
     usage::{Bucket, Grain, Parties, Tally},
@@ -18,6 +18,8 @@ use crate::{Market, MarketError};
 
 /// The most of a journal that is counted in one transaction.
 const BATCH_BYTES: usize = 512 * 1024;
+/// Of a batch the newest failures are kept, so that a storm of them costs no more than this.
+const FAILURES_PER_BATCH: usize = 50;
 
 impl Market {
     /// Counts what the journals below `folder` hold and was not counted yet. `node` names the machine they are of.
@@ -47,7 +49,7 @@ impl Market {
         if batch.next == from {
             return Ok(false);
         }
-        let sums = count(&mut tx, batch.records()).await?;
+        let sums = count(&mut tx, &self.ids, batch.records()).await?;
         let next = batch.next;
         store::usage::put_position(&mut tx, stream, (next.segment, next.offset)).await?;
         tx.commit().await?;
@@ -62,6 +64,7 @@ impl Market {
 /// Counts records into the database.
 pub(crate) async fn count<'records>(
     tx: &mut Tx,
+    ids: &Ids,
     records: impl Iterator<Item = &'records [u8]>,
 ) -> Result<Sums, MarketError> {
     let mut sums = Sums::default();
@@ -71,7 +74,7 @@ pub(crate) async fn count<'records>(
             None => sums.unreadable += 1,
         }
     }
-    sums.store(tx).await?;
+    sums.store(tx, ids).await?;
     Ok(sums)
 }
 
@@ -79,6 +82,7 @@ pub(crate) async fn count<'records>(
 pub(crate) struct Sums {
     buckets: BTreeMap<Bucket, Tally>,
     last_used: HashMap<CredentialId, i64>,
+    failures: VecDeque<UsageRecord>,
     unreadable: u64,
     orphaned: u64,
 }
@@ -113,11 +117,17 @@ impl Sums {
             *tally.status_codes.entry(record.status).or_default() += 1;
             tally.latency.record(u64::from(record.duration_micros));
         }
+        if record.request.is_some() {
+            if self.failures.len() >= FAILURES_PER_BATCH {
+                self.failures.pop_front();
+            }
+            self.failures.push_back(*record);
+        }
         let last = self.last_used.entry(record.credential).or_insert(record.at_micros);
         *last = (*last).max(record.at_micros);
     }
 
-    async fn store(&mut self, tx: &mut Tx) -> Result<(), MarketError> {
+    async fn store(&mut self, tx: &mut Tx, ids: &Ids) -> Result<(), MarketError> {
         let mut known: HashMap<(VersionId, ApplicationId), Option<Parties>> = HashMap::new();
         for (bucket, tally) in &self.buckets {
             let pair = (bucket.version, bucket.application);
@@ -135,12 +145,44 @@ impl Sums {
                 None => {}
             }
         }
+        for record in &self.failures {
+            let parties = known.get(&(record.version, record.application)).copied().flatten();
+            let at = Timestamp::from_microsecond(record.at_micros);
+            let (Some(parties), Some(request_id), Ok(at)) = (parties, record.request_id(), at)
+            else {
+                continue;
+            };
+            let call = FailedCall {
+                id: ids.next(),
+                api: parties.api,
+                owner: parties.owner,
+                version: record.version,
+                operation: record.operation,
+                application: record.application,
+                consumer: parties.consumer,
+                request_id,
+                status: record.status,
+                fault: whose(record),
+                duration_micros: record.duration_micros,
+                at,
+            };
+            store::failed_call::insert(tx, &call).await?;
+        }
         for (credential, micros) in &self.last_used {
             if let Ok(at) = Timestamp::from_microsecond(*micros) {
                 store::credential::note_use(tx, *credential, at).await?;
             }
         }
         Ok(())
+    }
+}
+
+/// Whose fault a failure was. What a target answered is passed on without blame: then its status says it.
+const fn whose(record: &UsageRecord) -> Fault {
+    match record.fault {
+        Fault::None if record.status >= 500 => Fault::Upstream,
+        Fault::None => Fault::Client,
+        fault => fault,
     }
 }
 

@@ -132,6 +132,8 @@ typed_ids! {
     NoticeId = "ntc";
     /// An e-mail that is to be sent.
     LetterId = "ltr";
+    /// A call that failed.
+    FailedCallId = "flc";
 }
 
 fn parse_bits(text: &str, prefix: &str) -> Option<u128> {
@@ -197,7 +199,7 @@ macro_rules! from_new_id {
 }
 from_new_id! {
     TenantId UserId SessionId ApiId VersionId DeploymentId TargetId PlanId ApplicationId CredentialId
-    SubscriptionId CategoryId AuditId NodeId NoticeId LetterId
+    SubscriptionId CategoryId AuditId NodeId NoticeId LetterId FailedCallId
 }
 
 #[cfg(test)]

@@ -50,9 +50,9 @@ pub use deployment::{
 pub use event::{Event, EventKind};
 pub use feed::{FeedError, QuotaUse, RosterPage, Standing, Update};
 pub use id::{
-    ApiId, ApplicationId, AuditId, CategoryId, CredentialId, DeploymentId, IdParseError, Ids,
-    LetterId, NodeId, NoticeId, PlanId, SessionId, SubscriptionId, TargetId, TenantId, UserId,
-    VersionId,
+    ApiId, ApplicationId, AuditId, CategoryId, CredentialId, DeploymentId, FailedCallId,
+    IdParseError, Ids, LetterId, NodeId, NoticeId, PlanId, SessionId, SubscriptionId, TargetId,
+    TenantId, UserId, VersionId,
 };
 pub use lifecycle::{Transition, TransitionError, VersionStatus};
 pub use limit::{Limit, LimitAmount, LimitScope};
@@ -68,5 +68,5 @@ pub use structure::{
 pub use subscription::{Subscription, SubscriptionStatus};
 pub use tenant::{Category, Tenant};
 pub use text::{Email, InvalidText, Name, Slug};
-pub use usage::{Fault, UsageRecord};
+pub use usage::{FailedCall, Fault, UsageBytes, UsageRecord};
 pub use user::{User, UserStatus};

@@ -2,7 +2,7 @@
 //!
 //! A tenant sees its own APIs always, and those of others when they are shown to it and have a published version.
 
-use model::{Api, ApiId, Owner, TenantId, VersionStatus, Visibility};
+use model::{Api, ApiId, Name, Owner, TenantId, VersionStatus, Visibility};
 use serde::de::DeserializeOwned;
 use sqlx::{AssertSqlSafe, any::AnyRow};
 
@@ -146,6 +146,30 @@ pub async fn find_visible(
         .optional()
         .await?;
     row.as_ref().map(read).transpose()
+}
+
+/// Lists ids and names of the APIs that the viewer may see, by name.
+pub async fn list_names(
+    tx: &mut Tx,
+    viewer: Viewer,
+    page: Page,
+) -> Result<Vec<(ApiId, Name)>, StoreError> {
+    let sql = format!(
+        "SELECT api.id, api.name FROM api WHERE {VISIBLE} ORDER BY api.name_key, api.id LIMIT $2 OFFSET $3"
+    );
+    let rows = tx
+        .statement("api::list_names", AssertSqlSafe(sql))
+        .bind(viewer.argument())
+        .bind(page.limit)
+        .bind(page.offset)
+        .all()
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let columns = Columns::of("api::list_names", row);
+            Ok((columns.parsed("id")?, columns.checked("name")?))
+        })
+        .collect()
 }
 
 /// Lists APIs that the viewer may see.

@@ -12,6 +12,7 @@ pub mod category;
 pub mod credential;
 pub mod deployment;
 pub mod event;
+pub mod failed_call;
 pub mod idempotency;
 pub mod letter;
 pub mod node;

@@ -12,6 +12,7 @@ const STEPS: &[(i64, &str)] = &[
     (5, include_str!("../migrations/0005_portal.sql")),
     (6, include_str!("../migrations/0006_notices.sql")),
     (DIGESTS, include_str!("../migrations/0008_specification_digest.sql")),
+    (9, include_str!("../migrations/0009_failed_call.sql")),
 ];
 
 /// The step that brought the roster, which is then filled.

@@ -107,6 +107,10 @@ impl Tally {
 pub struct Rollup {
     /// Where it starts.
     pub start: Timestamp,
+    /// The version that was called.
+    pub version: VersionId,
+    /// Index of the operation in the version's specification; none when no operation matched.
+    pub operation: Option<u16>,
     /// The application that called.
     pub application: ApplicationId,
     /// The tenant that called.
@@ -280,6 +284,8 @@ pub async fn list(
             let columns = Columns::of("usage::list", row);
             Ok(Rollup {
                 start: columns.time("start_at")?,
+                version: columns.parsed("version_id")?,
+                operation: u16::try_from(columns.get::<i64>("operation")?).ok(),
                 application: columns.parsed("application_id")?,
                 consumer: columns.parsed("consumer_id")?,
                 api: columns.parsed("api_id")?,
@@ -313,6 +319,24 @@ pub async fn count_by_subscription(
             Ok((columns.parsed("subscription_id")?, quota.period, columns.count("calls")?))
         })
         .collect()
+}
+
+/// Counts the calls under a subscription since a time.
+pub async fn count_under(
+    tx: &mut Tx,
+    subscription: SubscriptionId,
+    since: Timestamp,
+) -> Result<u64, StoreError> {
+    const SQL: &str = "
+        SELECT CAST(COALESCE(SUM(calls), 0) AS BIGINT) FROM usage_rollup
+        WHERE subscription_id = $1 AND grain = 'hour' AND start_at >= $2";
+    let calls = tx
+        .statement("usage::count_under", SQL)
+        .bind_text(subscription)
+        .bind(since.as_microsecond())
+        .number()
+        .await?;
+    Ok(calls.unsigned_abs())
 }
 
 /// Lists the APIs of which at least so many calls failed by anybody's fault since a time, most failures first, with the

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use authz::Action;
 use http::StatusCode;
 use jiff::Timestamp;
-use market::{Kind, Period, Tally, Usage};
-use model::{ApiId, ApplicationId, Name, TenantId};
+use market::{ConsumerUsage, Kind, NamedFailure, Period, Tally, Usage, UsagePart};
+use model::{ApiId, ApplicationId, FailedCallId, Name, TenantId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    call::Call,
+    call::{self, Call},
     endpoint::{Endpoint, get},
     problem::Problem,
     reply::Reply,
@@ -20,9 +20,21 @@ use crate::{
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         get("/apis/{id}/metrics", Action::ReadApiMetrics, "See the usage of an API")
-            .query::<PeriodQuery>()
+            .query::<ApiMetricsQuery>()
             .answers::<ApiMetricsView>()
             .run(of_api),
+        get("/apis/{id}/errors", Action::ListApiFailures, "See calls of an API that failed lately")
+            .query::<FailureQuery>()
+            .answers::<FailuresView>()
+            .run(failures_of_api),
+        get(
+            "/applications/{id}/errors",
+            Action::ListApplicationFailures,
+            "See calls by an application that failed lately",
+        )
+        .query::<FailureQuery>()
+        .answers::<FailuresView>()
+        .run(failures_of_application),
         get(
             "/applications/{id}/metrics",
             Action::ReadApplicationMetrics,
@@ -45,6 +57,20 @@ struct PeriodQuery {
     period: Option<String>,
 }
 
+/// Which part of an API's usage.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ApiMetricsQuery {
+    /// `1h`, `24h`, `7d` or `30d` (when absent).
+    period: Option<String>,
+    /// Of this version only.
+    version: Option<semver::Version>,
+    /// Of this operation only: its place in the version's specification, from 0.
+    operation: Option<u16>,
+    /// By this application only.
+    application_id: Option<ApplicationId>,
+}
+
 /// Usage of an API.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -53,6 +79,89 @@ struct ApiMetricsView {
     name: Name,
     #[serde(flatten)]
     usage: UsageView,
+    versions: Vec<VersionUsageView>,
+    /// Most called first, at most 50.
+    operations: Vec<OperationUsageView>,
+    /// Most calls first, at most 50; only for the owner.
+    consumers: Vec<ConsumerView>,
+}
+
+/// Usage of a version.
+#[derive(Serialize, JsonSchema)]
+struct VersionUsageView {
+    version: String,
+    #[serde(flatten)]
+    counted: CountedView,
+}
+
+/// Usage of an operation.
+#[derive(Serialize, JsonSchema)]
+struct OperationUsageView {
+    version: String,
+    /// Its place in the version's specification, from 0; absent for calls that match no operation.
+    operation: Option<u16>,
+    method: Option<String>,
+    /// Path template.
+    path: Option<String>,
+    #[serde(flatten)]
+    counted: CountedView,
+}
+
+/// What was counted of a part.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct CountedView {
+    call_volume: u64,
+    error_count: u64,
+    /// Percent.
+    error_rate: f64,
+    average_response_time_ms: Option<f64>,
+    p95_response_time_ms: Option<f64>,
+    p99_response_time_ms: Option<f64>,
+}
+
+/// Which failures.
+#[derive(Deserialize, JsonSchema)]
+struct FailureQuery {
+    /// `nextCursor` of the page before.
+    cursor: Option<FailedCallId>,
+    /// 1 to 200; 50 when absent.
+    limit: Option<u32>,
+}
+
+/// Calls that failed lately, newest first. The newest thousand of each API are kept, for a week; of a storm of failures a
+/// part.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct FailuresView {
+    items: Vec<FailureView>,
+    /// Absent on the last page.
+    next_cursor: Option<FailedCallId>,
+}
+
+/// A call that failed.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct FailureView {
+    id: FailedCallId,
+    at: Timestamp,
+    /// What its answer said in `X-Request-Id`.
+    request_id: String,
+    /// 499 when the client went away before it was answered.
+    status: u16,
+    /// Whose fault it was: `client`, `gateway` or `upstream`.
+    fault: &'static str,
+    duration_ms: f64,
+    api_id: ApiId,
+    /// Absent when the API was removed.
+    api_name: Option<Name>,
+    version: Option<String>,
+    method: Option<String>,
+    /// Path template.
+    path: Option<String>,
+    application_id: ApplicationId,
+    /// Absent when the application was removed.
+    application_name: Option<Name>,
 }
 
 /// Usage by an application.
@@ -169,16 +278,94 @@ fn period(text: Option<&str>) -> Result<Period, Problem> {
     }
 }
 
+impl From<&Tally> for CountedView {
+    fn from(tally: &Tally) -> Self {
+        Self {
+            call_volume: tally.calls,
+            error_count: tally.errors,
+            error_rate: percent(tally.errors, tally.calls),
+            average_response_time_ms: millis(tally.latency.mean_micros()),
+            p95_response_time_ms: millis(tally.latency.quantile_micros(0.95)),
+            p99_response_time_ms: millis(tally.latency.quantile_micros(0.99)),
+        }
+    }
+}
+
+impl From<NamedFailure> for FailureView {
+    fn from(failure: NamedFailure) -> Self {
+        let NamedFailure { call, api, version, operation, application } = failure;
+        let (method, path) = operation.unzip();
+        Self {
+            id: call.id,
+            at: call.at,
+            request_id: call.request_id,
+            status: call.status,
+            fault: call.fault.as_str(),
+            duration_ms: f64::from(call.duration_micros) / 1_000.0,
+            api_id: call.api,
+            api_name: api,
+            version: version.map(|version| version.to_string()),
+            method,
+            path,
+            application_id: call.application,
+            application_name: application,
+        }
+    }
+}
+
 async fn of_api(call: Call) -> Result<Reply, Problem> {
     let id: ApiId = call.id("id", Kind::Api)?;
-    let query: PeriodQuery = call.query()?;
+    let query: ApiMetricsQuery = call.query()?;
     let period = period(query.period.as_deref())?;
-    let found = call.market.read_api_metrics(call.request(), id, period).await?;
+    let ApiMetricsQuery { version, operation, application_id, .. } = query;
+    let part = UsagePart { version, operation, application: application_id };
+    let found = call.market.read_api_metrics(call.request(), id, period, &part).await?;
+    let versions = found.versions.into_iter().map(|one| VersionUsageView {
+        version: one.number.to_string(),
+        counted: CountedView::from(&one.tally),
+    });
+    let operations = found.operations.into_iter().map(|one| {
+        let (method, path) = one.operation.unzip();
+        OperationUsageView {
+            version: one.version.to_string(),
+            operation: one.index,
+            method,
+            path,
+            counted: CountedView::from(&one.tally),
+        }
+    });
     Ok(Reply::ok(&ApiMetricsView {
         api_id: found.api,
         name: found.name,
         usage: found.usage.into(),
+        versions: versions.collect(),
+        operations: operations.collect(),
+        consumers: found.consumers.into_iter().map(ConsumerView::from).collect(),
     }))
+}
+
+async fn failures_of_api(call: Call) -> Result<Reply, Problem> {
+    let id: ApiId = call.id("id", Kind::Api)?;
+    let query: FailureQuery = call.query()?;
+    let (_, limit, _) = call::page(None, Some(query.limit.unwrap_or(50)))?;
+    let found = call.market.list_api_failures(call.request(), id, query.cursor, limit).await?;
+    Ok(failures(found, limit))
+}
+
+async fn failures_of_application(call: Call) -> Result<Reply, Problem> {
+    let id: ApplicationId = call.id("id", Kind::Application)?;
+    let query: FailureQuery = call.query()?;
+    let (_, limit, _) = call::page(None, Some(query.limit.unwrap_or(50)))?;
+    let market = &call.market;
+    let found = market.list_application_failures(call.request(), id, query.cursor, limit).await?;
+    Ok(failures(found, limit))
+}
+
+fn failures(found: Vec<NamedFailure>, limit: u32) -> Reply {
+    let is_full = found.len() == usize::try_from(limit).unwrap_or(usize::MAX);
+    let next_cursor = found.last().map(|failure| failure.call.id).filter(|_| is_full);
+    let items = found.into_iter().map(FailureView::from).collect();
+    Reply::ok(&FailuresView { items, next_cursor })
 }
 
 async fn of_application(call: Call) -> Result<Reply, Problem> {
@@ -224,27 +411,28 @@ struct ConsumerView {
     average_response_time_ms: Option<f64>,
 }
 
+impl From<ConsumerUsage> for ConsumerView {
+    fn from(consumer: ConsumerUsage) -> Self {
+        let Tally { calls, errors, ref latency, .. } = consumer.tally;
+        Self {
+            application_id: consumer.application,
+            application_name: consumer.name,
+            tenant_id: consumer.tenant,
+            tenant_name: consumer.tenant_name,
+            call_volume: calls,
+            error_count: errors,
+            error_rate: percent(errors, calls),
+            average_response_time_ms: millis(latency.mean_micros()),
+        }
+    }
+}
+
 async fn consumers(call: Call) -> Result<Reply, Problem> {
     let query: ConsumersQuery = call.query()?;
     let period = period(query.period.as_deref())?;
     let top = query.top.unwrap_or(5);
     let (start, end, found) = call.market.read_consumers(call.request(), period, top).await?;
-    let items = found
-        .into_iter()
-        .map(|consumer| {
-            let Tally { calls, errors, ref latency, .. } = consumer.tally;
-            ConsumerView {
-                application_id: consumer.application,
-                application_name: consumer.name,
-                tenant_id: consumer.tenant,
-                tenant_name: consumer.tenant_name,
-                call_volume: calls,
-                error_count: errors,
-                error_rate: percent(errors, calls),
-                average_response_time_ms: millis(latency.mean_micros()),
-            }
-        })
-        .collect();
+    let items = found.into_iter().map(ConsumerView::from).collect();
     Ok(Reply::ok(&ConsumersView {
         period: period.as_str(),
         start_date: start,

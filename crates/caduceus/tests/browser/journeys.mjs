@@ -270,6 +270,39 @@ await journey("traffic and audit are seen and saved", async (page) => {
   const saved = page.waitForEvent("download");
   await page.getByRole("link", { name: "Save as CSV" }).click();
   expect((await saved).suggestedFilename() === "traffic.csv", "the numbers are saved");
+  // Every third call to this system fails, and is found by the id of its request.
+  const key = demo.applications.find((application) => application.name === "Ward dashboard").apiKey;
+  let id = "";
+  for (let calls = 0; calls < 12; calls += 1) {
+    const answer = await fetch(`${demo.gatewayUrl}/beds/wards`, { headers: { "x-api-key": key } });
+    if (answer.status >= 500) id = answer.headers.get("x-request-id");
+  }
+  expect(id !== "", "a call has failed");
+  await page.getByLabel("API", { exact: true }).selectOption({ label: "Bed Occupancy" });
+  await page.getByRole("button", { name: "Show" }).click();
+  for (let tries = 0; tries < 40 && (await page.getByText(id).count()) === 0; tries += 1) {
+    await page.waitForTimeout(250);
+    await page.reload();
+  }
+  await page.getByText(id).waitFor();
+  await page.screenshot({ path: join(shots, "traffic-failures.png"), fullPage: true });
+  await page.getByRole("heading", { name: "By operation" }).waitFor();
+  const calls = () => page.locator(".panels .figure").first().textContent();
+  const all = await calls();
+  await page.getByRole("table").filter({ hasText: "95th percentile" }).getByRole("link", { name: /^GET / }).first().click();
+  await page.getByRole("link", { name: /^version 0\.9\.0/ }).waitFor();
+  expect(page.url().includes("operation="), "the numbers are those of one operation");
+  for (const violation of await violations(page)) faults.push(`narrowed traffic: ${violation}`);
+  await page.screenshot({ path: join(shots, "traffic-narrowed.png"), fullPage: true });
+  await page.getByRole("link", { name: /^version 0\.9\.0/ }).click();
+  await page.getByRole("heading", { name: "By version" }).waitFor();
+  expect((await calls()) === all, "all of them are shown again");
+  await page.goto(`${origin}/applications`);
+  await page.getByRole("main").getByRole("link", { name: "Ward dashboard" }).click();
+  await page.getByText(id).waitFor();
+  await page.getByText(/^12 of 100,000 today/).waitFor();
+  for (const violation of await violations(page)) faults.push(`application with failures: ${violation}`);
+  await page.screenshot({ path: join(shots, "application-failures.png"), fullPage: true });
   await page.goto(`${origin}/audit`);
   await page.getByLabel("What", { exact: true }).selectOption("subscription.approve");
   await page.getByRole("button", { name: "Show" }).click();

@@ -118,8 +118,10 @@ testkit::on_both_databases! {
         }
         market.left.behave(Behaviour::Failing(500));
         market.right.behave(Behaviour::Failing(500));
+        let mut failed = Vec::new();
         for _ in 0..10 {
-            caller.get("/scheduling/appointments").await.expect_status(500);
+            let answer = caller.get("/scheduling/appointments").await.expect_status(500);
+            failed.insert(0, answer.header("x-request-id").unwrap().to_owned());
         }
         let (provider, consumer) = (market.hospital.provider(), market.clinic.consumer());
         let seen = eventually("the owner sees all calls", Duration::from_secs(5), || async {
@@ -147,6 +149,44 @@ testkit::on_both_databases! {
         let top = provider.get("/analytics/consumers?period=24h").await.items();
         assert_eq!(top[0]["applicationId"], market.application.as_str());
         assert_eq!(top[0]["callVolume"], 50);
+
+        assert_eq!(seen["versions"][0]["version"], "1.0.0");
+        let operation = &seen["operations"][0];
+        assert_eq!((&operation["method"], &operation["path"]), (&json!("GET"), &json!("/appointments")));
+        assert_eq!((&operation["callVolume"], &operation["errorCount"]), (&json!(50), &json!(10)));
+        assert_eq!(seen["consumers"][0]["applicationName"], "Portal");
+        assert_eq!(market.metrics(consumer).await["consumers"], json!([]), "for the owner only");
+        let narrowed = |part: String| {
+            let path = format!("/apis/{}/metrics?period=1h&{part}", market.api.id);
+            async move { provider.get(&path).await }
+        };
+        let index = operation["operation"].as_u64().unwrap();
+        for (part, calls) in [
+            (format!("version=1.0.0&operation={index}"), 50),
+            (format!("operation={}", index + 1), 0),
+            (format!("applicationId={}", market.application), 50),
+            (format!("applicationId={}", market.application.replace(char::is_numeric, "0")), 0),
+        ] {
+            let found = narrowed(part.clone()).await.ok();
+            assert_eq!(found["metrics"]["callVolume"], calls, "{part}");
+        }
+        narrowed("version=9.9.9".to_owned()).await.assert_problem(404, "version_not_found");
+
+        // Failures are found by the ids of their requests, and say nothing of what was asked.
+        let errors = format!("/apis/{}/errors", market.api.id);
+        let found = provider.get(&errors).await.items();
+        let ids: Vec<_> = found.iter().map(|one| one["requestId"].as_str().unwrap()).collect();
+        assert_eq!(ids, failed);
+        assert_eq!((&found[0]["status"], &found[0]["fault"]), (&json!(500), &json!("upstream")));
+        assert_eq!((&found[0]["path"], &found[0]["applicationName"]), (&json!("/appointments"), &json!("Portal")));
+        let page = provider.get(&format!("{errors}?limit=4")).await.ok();
+        let next = format!("{errors}?limit=4&cursor={}", page["nextCursor"].as_str().unwrap());
+        assert_eq!(provider.get(&next).await.items()[0]["requestId"], failed[4].as_str());
+        assert_eq!(consumer.get(&errors).await.items().len(), 10);
+        let own = format!("/applications/{}/errors", market.application);
+        assert_eq!(consumer.get(&own).await.items().len(), 10);
+        assert_eq!(pharmacy.consumer().get(&errors).await.items(), Vec::<Value>::new());
+        pharmacy.consumer().get(&own).await.assert_problem(404, "application_not_found");
 
         let stranger = market.metrics(pharmacy.consumer()).await;
         assert_eq!(stranger["metrics"]["callVolume"], 0);

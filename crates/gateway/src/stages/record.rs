@@ -45,15 +45,11 @@ pub(crate) struct Recorder {
     /// The call's place among those of its pool.
     pub(crate) place: Option<Place>,
     trace: Option<CallTrace>,
-    /// What the access log says beside.
-    noted: Option<Noted>,
+    /// What a failure is found by.
+    request_id: Option<HeaderValue>,
+    /// The client's address, for the access log.
+    client: Option<IpAddr>,
     ended: bool,
-}
-
-/// What only the access log is told.
-struct Noted {
-    request_id: HeaderValue,
-    client: IpAddr,
 }
 
 impl Recorder {
@@ -83,12 +79,13 @@ impl Recorder {
             at_once: Vec::new(),
             place: None,
             trace: None,
-            noted: None,
+            request_id: None,
+            client: None,
             ended: false,
         }
     }
 
-    /// With what the access log and traces say of it.
+    /// With what logs, traces and records of failures say of it.
     pub(crate) fn with(
         mut self,
         trace: Option<CallTrace>,
@@ -96,10 +93,11 @@ impl Recorder {
         request_id: &HeaderValue,
     ) -> Self {
         self.trace = trace;
+        self.request_id = Some(request_id.clone());
         if self.worker.access_log.is_some() {
             let trusted = &self.worker.shared.settings.trusted_proxies;
-            let client = headers::client_address(fields, self.connection.peer.address, trusted);
-            self.noted = Some(Noted { request_id: request_id.clone(), client });
+            let peer = self.connection.peer.address;
+            self.client = Some(headers::client_address(fields, peer, trusted));
         }
         self
     }
@@ -265,14 +263,17 @@ impl Recorder {
             sampled.attempts(context.trace, method, &times).for_each(|span| tracer.export(span));
             tracer.export(self.span(&context, sampled.span, &times, fault));
         }
-        if let (Some(log), Some(noted)) = (&self.worker.access_log, &self.noted) {
+        if let (Some(log), Some(client)) = (&self.worker.access_log, self.client) {
             let deployment = self.deployment.as_deref();
             let names = deployment.map(|deployment| deployment.metrics.names());
             log.write(&Line {
                 time: self.at,
-                request_id: noted.request_id.to_str().unwrap_or_default(),
+                request_id: self
+                    .request_id
+                    .as_ref()
+                    .map_or("", |id| id.to_str().unwrap_or_default()),
                 trace: context.trace,
-                client: noted.client,
+                client,
                 protocol: if self.connection.http_version() == "2" { "HTTP/2" } else { "HTTP/1.1" },
                 method: method_name(&self.method),
                 route: deployment.and_then(|found| found.metrics.template(self.operation)),
@@ -338,6 +339,8 @@ impl Recorder {
     fn usage(&self, took: u64, fault: Fault) -> Option<UsageRecord> {
         let (deployment, caller) = (self.deployment.as_ref()?, self.caller?);
         let micros = |nanos: u64| u32::try_from(nanos / 1_000).unwrap_or(u32::MAX);
+        let status = self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16());
+        let request = self.request_id.as_ref().filter(|_| status >= 400);
         Some(UsageRecord {
             at_micros: self.at.as_microsecond(),
             deployment: deployment.id,
@@ -346,14 +349,24 @@ impl Recorder {
             credential: caller.credential,
             subscription: self.subscription,
             operation: self.operation,
-            status: self.status.map_or(CLIENT_CLOSED_REQUEST, |status| status.as_u16()),
+            status,
             fault,
             duration_micros: micros(took),
             upstream_micros: micros(self.upstream_nanos),
             request_bytes: self.request_body.as_ref().map_or(0, |watch| watch.bytes.get()),
             response_bytes: self.response_bytes,
+            request: request.and_then(|id| uuid_bits(id.as_bytes())),
         })
     }
+}
+
+/// The 16 bytes of a UUID that is written in hexadecimal digits and hyphens.
+fn uuid_bits(text: &[u8]) -> Option<[u8; 16]> {
+    let mut bits: u128 = 0;
+    for byte in text.iter().filter(|byte| **byte != b'-') {
+        bits = bits << 4 | u128::from(char::from(*byte).to_digit(16)?);
+    }
+    (text.len() == 36).then_some(bits.to_be_bytes())
 }
 
 impl Drop for Recorder {

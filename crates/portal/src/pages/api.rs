@@ -8,6 +8,7 @@ use axum::{
 };
 use market::{
     ApiListing, Endpoint, MarketError, Page, Period, SubscriptionDraft, SubscriptionFilter,
+    UsagePart,
 };
 use model::{
     ApiVersion, Application, Approval, Limit, LimitAmount, LimitScope, Name, Plan, QuotaPeriod,
@@ -258,7 +259,10 @@ pub(crate) async fn overview(
 ) -> Answer {
     let (listing, head, frame) = load(&visit, &api, &shown.version, "Overview").await?;
     let (market, api) = (visit.market(), &listing.api);
-    let numbers = match market.read_api_metrics(&visit.request, api.id, Period::Month).await {
+    let numbers = match market
+        .read_api_metrics(&visit.request, api.id, Period::Month, &UsagePart::default())
+        .await
+    {
         Ok(found) if found.usage.total.calls > 0 => Some(Numbers::of(&found.usage)),
         Ok(_) | Err(MarketError::Forbidden(_)) => None,
         Err(other) => return Err(other.into()),

@@ -6,19 +6,19 @@ use axum::{extract::Path, response::Response};
 use http::StatusCode;
 use jiff::SignedDuration;
 use market::{
-    ApplicationDraft, CredentialDraft, IssuedCredential, MarketError, Page, Period,
+    ApplicationDraft, CredentialDraft, IssuedCredential, MarketError, Page, Period, QuotaUse,
     SubscriptionFilter, SubscriptionMove,
 };
 use model::{
-    Application, ApplicationId, Credential, CredentialKind, CredentialStatus, Name,
+    Application, ApplicationId, Credential, CredentialKind, CredentialStatus, Name, QuotaPeriod,
     SubscriptionStatus,
 };
 
-use super::{id, page, sign_in::told};
+use super::{failures::Failed, id, page, sign_in::told};
 use crate::{
     chart::Sparkline,
     failure::{Answer, Failure, sentence},
-    format::{Moment, duration, percent, quantile, short},
+    format::{Moment, duration, grouped, percent, quantile, short},
     frame::{Flash, Frame, Section},
     visit::{Submission, Visit},
 };
@@ -63,6 +63,7 @@ struct Show {
     /// Revoked or expired.
     former: Vec<Key>,
     agreements: Vec<Agreement>,
+    failed: Vec<Failed>,
     may_change: bool,
     /// What was typed into the settings, when that could not be saved.
     typed: Option<Typed>,
@@ -102,7 +103,16 @@ struct Agreement {
     since: Moment,
     comments: String,
     purpose: String,
+    /// None when the plan has no quota, or the agreement is not in force.
+    quota: Option<QuotaBar>,
     may_end: bool,
+}
+
+/// How much of a quota is used.
+struct QuotaBar {
+    used: u64,
+    most: u64,
+    words: String,
 }
 
 /// Settings as somebody typed them.
@@ -214,6 +224,7 @@ async fn show_typed(
     let shown = |keys: Vec<&Credential>| {
         keys.into_iter().take(50).map(|key| Key::of(visit, key)).collect::<Vec<_>>()
     };
+    let failed = market.list_application_failures(&visit.request, id, None, 20).await?;
     let status = match &typed {
         Some(Typed { is_stale: true, .. }) => StatusCode::PRECONDITION_FAILED,
         _ if problem.is_some() => StatusCode::UNPROCESSABLE_ENTITY,
@@ -223,6 +234,7 @@ async fn show_typed(
         keys: shown(keys),
         former: shown(former),
         agreements: agreements(visit, id).await?,
+        failed: failed.into_iter().map(|failure| Failed::of(visit, failure)).collect(),
         may_change: visit.may(Action::CreateCredential),
         lives: LIVES,
         overlaps: OVERLAPS,
@@ -260,6 +272,18 @@ impl Key {
     }
 }
 
+impl QuotaBar {
+    fn of(found: QuotaUse) -> Self {
+        let period = match found.quota.period {
+            QuotaPeriod::Day => "today",
+            QuotaPeriod::Month => "this month",
+        };
+        let (used, most) = (grouped(found.used), grouped(found.quota.requests));
+        let words = format!("{used} of {most} {period} (UTC)");
+        Self { used: found.used.min(found.quota.requests), most: found.quota.requests, words }
+    }
+}
+
 async fn agreements(visit: &Visit, application: ApplicationId) -> Result<Vec<Agreement>, Failure> {
     let filter =
         SubscriptionFilter { application: Some(application), ..SubscriptionFilter::default() };
@@ -280,7 +304,13 @@ async fn agreements(visit: &Visit, application: ApplicationId) -> Result<Vec<Agr
         let version = api.as_ref().and_then(|listing| {
             listing.versions.iter().find(|version| version.id == agreement.version)
         });
+        let quota = if agreement.status == SubscriptionStatus::Active {
+            visit.market().read_quota_use(&visit.request, agreement.id).await?
+        } else {
+            None
+        };
         agreements.push(Agreement {
+            quota: quota.map(QuotaBar::of),
             id: agreement.id.to_string(),
             api: api.as_ref().map_or_else(
                 || "An API that is gone".to_owned(),
