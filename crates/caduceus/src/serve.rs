@@ -123,7 +123,8 @@ fn announce_set_up(installation: &Installation, token: &str) -> anyhow::Result<(
     let url = installation.control_url();
     writeln!(
         std::io::stdout(),
-        "This installation is empty. Set it up once with this one-time token:\n\n\
+        "This installation is empty. Set it up once with the one-time token {token}\n\
+         in a browser at {url}/set-up, or by\n\n\
          curl -X POST {url}/api/v1/auth/setup -H 'Content-Type: application/json' -d '{{\
          \"token\":\"{token}\",\"tenant\":{{\"slug\":\"my-hospital\",\"name\":\"My Hospital\"}},\
          \"admin\":{{\"email\":\"you@example.org\",\"name\":\"Your Name\",\"password\":\"at least 12 characters\"}}}}'\n"

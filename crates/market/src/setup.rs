@@ -59,6 +59,12 @@ impl Market {
         Ok(Some(token))
     }
 
+    /// Whether the installation has its first organisation and administrator.
+    pub async fn is_set_up(&self) -> Result<bool, MarketError> {
+        let mut tx = self.db.read().await?;
+        Ok(store::tenant::exists_any(&mut tx).await?)
+    }
+
     /// Sets up an empty installation with the one-time token.
     pub async fn set_up(
         &self,

@@ -12,6 +12,7 @@ mod guides;
 mod home;
 mod inbox;
 mod publish;
+mod set_up;
 pub(crate) mod sign_in;
 mod traffic;
 mod try_it;
@@ -33,6 +34,7 @@ pub(crate) fn router() -> Router<Arc<Portal>> {
         .route("/", get(home::show))
         .route("/sign-in", get(sign_in::show).post(sign_in::submit))
         .route("/sign-out", post(sign_in::leave))
+        .route("/set-up", get(set_up::show).post(set_up::submit))
         .route("/invitation", get(sign_in::show_invitation).post(sign_in::accept_invitation))
         .route("/catalogue", get(catalogue::show))
         .route("/apis/{api}", get(api::overview))

@@ -67,6 +67,9 @@ pub(crate) async fn show(
     State(portal): State<Arc<Portal>>,
     Query(to): Query<Destination>,
 ) -> Answer {
+    if !portal.market.is_set_up().await? {
+        return Ok(redirect("/set-up"));
+    }
     form(&portal, StatusCode::OK, &to.next, "", None, String::new()).await
 }
 
