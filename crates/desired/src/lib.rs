@@ -1,7 +1,7 @@
 //! An installation as one file: what should be there, by natural names.
 //!
 //! `read` turns a YAML file into [`Desired`], [`State`] reads what is there over the control API, [`Plan`] compares the
-//! two, [`apply`] takes the steps, and `write` makes a file of what is there. Nothing here goes around the control API:
+//! two, [`apply()`] takes the steps, and `write` makes a file of what is there. Nothing here goes around the control API:
 //! whoever applies a file needs the same rights as for doing the same by hand, and leaves the same audit trail.
 
 mod apply;
