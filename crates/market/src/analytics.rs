@@ -36,9 +36,9 @@ pub struct ApiUsage {
     pub usage: Usage,
     /// By version, newest first.
     pub versions: Vec<VersionUsage>,
-    /// By operation, most called first; at most [`PARTS_MAX`].
+    /// By operation, most called first; at most 50.
     pub operations: Vec<OperationUsage>,
-    /// By consumer, most calls first; at most [`PARTS_MAX`], and only for the owner.
+    /// By consumer, most calls first; at most 50, and only for the owner.
     pub consumers: Vec<ConsumerUsage>,
 }
 
