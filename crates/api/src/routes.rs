@@ -14,6 +14,7 @@ mod metrics;
 mod nodes;
 mod notices;
 mod plans;
+mod reviews;
 mod sessions;
 mod settings;
 mod specifications;
@@ -36,12 +37,13 @@ use crate::endpoint::Endpoint;
 
 /// Every route of the control API.
 pub(crate) fn all() -> Vec<Endpoint> {
-    let groups: [(&'static str, Vec<Endpoint>); 19] = [
+    let groups: [(&'static str, Vec<Endpoint>); 20] = [
         ("Signing in", auth::endpoints()),
         ("Sessions", sessions::endpoints()),
         ("Notices", notices::endpoints()),
         ("Catalogue", apis::endpoints()),
         ("Versions", versions::endpoints()),
+        ("Reviews", reviews::endpoints()),
         ("Specifications", specifications::endpoints()),
         ("Approvals", approvals::endpoints()),
         ("Deployments", deployments::endpoints()),

@@ -200,6 +200,15 @@ actions! {
     /// Give up a subscription on either side.
     CancelSubscription = "subscription.cancel", PARTIES;
 
+    /// Read what subscribers say about an API.
+    ListReviews = "review.list", Access::SignedIn;
+    /// Say something about an API that the own organisation calls.
+    CreateReview = "review.create", CONSUMERS;
+    /// Change what one has said about an API.
+    ReplaceReview = "review.replace", CONSUMERS;
+    /// Take back what one has said about an API.
+    RemoveReview = "review.remove", CONSUMERS;
+
     /// See the usage of an API: all of it as its owner, one's own tenant's as a consumer.
     ReadApiMetrics = "api.read_metrics", Access::SignedIn;
     /// See calls of an API that failed lately: all of them as its owner, one's own tenant's as a consumer.

@@ -95,6 +95,12 @@ impl Table {
     fn write_to(&self, out: &mut impl Write, width: usize, has_colours: bool) -> io::Result<()> {
         let words = self.rows.iter().map(|row| row.words.chars().count()).max().unwrap_or(0);
         let room = width.saturating_sub(words + 2).max(WIDTH_MIN / 2);
+        // Said in full: the defaults of the library depend on who else is built with it. Names are
+        // not broken at their hyphens, so that they can be copied.
+        let wrapping = textwrap::Options::new(room)
+            .word_separator(textwrap::WordSeparator::AsciiSpace)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation)
+            .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit);
         for row in &self.rows {
             let (on, off) = match (row.colour, has_colours) {
                 (_, false) | (Colour::Plain, _) => ("", ""),
@@ -105,7 +111,7 @@ impl Table {
             // Names and values come from elsewhere: they must not steer the terminal.
             let text: String =
                 row.text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-            let mut lines = textwrap::wrap(&text, room).into_iter();
+            let mut lines = textwrap::wrap(&text, &wrapping).into_iter();
             let first = lines.next().unwrap_or_default();
             writeln!(out, "{on}{:<words$}{off}  {first}", row.words)?;
             for line in lines {

@@ -147,6 +147,7 @@ impl Compiler {
                 | EventKind::UserChanged
                 | EventKind::CategoryChanged
                 | EventKind::SettingChanged
+                | EventKind::ReviewChanged
                 | EventKind::VersionSubmitted
                 | EventKind::VersionPublished
                 | EventKind::VersionRejected

@@ -75,6 +75,8 @@ pub enum Kind {
     Node,
     /// A notice in somebody's inbox.
     Notice,
+    /// What somebody says about an API.
+    Review,
 }
 
 impl Kind {
@@ -94,6 +96,7 @@ impl Kind {
             Self::Category => "category",
             Self::Node => "node",
             Self::Notice => "notice",
+            Self::Review => "review",
         }
     }
 }
@@ -125,6 +128,9 @@ pub enum Conflict {
     /// The version takes no new subscriptions or deployments.
     #[error("version {0} is not active")]
     VersionNotActive(semver::Version),
+    /// Nobody of the caller's organisation calls the API.
+    #[error("only organisations that call the API say something about it, and its owner does not")]
+    NotSubscribed,
     /// The plan takes no new subscribers, or belongs to another API.
     #[error("the plan takes no new subscribers")]
     PlanClosed,
@@ -156,6 +162,7 @@ impl Conflict {
             Self::InUse(..) => "in_use",
             Self::VersionNotActive(_) => "version_not_active",
             Self::PlanClosed => "plan_closed",
+            Self::NotSubscribed => "not_subscribed",
             Self::SubscriptionState(..) => "invalid_transition",
             Self::CredentialNotActive => "credential_not_active",
             Self::TooMany(_) => "too_many",

@@ -41,6 +41,8 @@ pub enum EventKind {
     CategoryChanged,
     /// A setting of the installation changed.
     SettingChanged,
+    /// A review of an API was written, changed or removed.
+    ReviewChanged,
     /// A version waits for a reviewer.
     VersionSubmitted,
     /// A reviewer approved a version.
@@ -75,7 +77,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::ApiChanged,
         Self::DeploymentChanged,
         Self::PlanChanged,
@@ -85,6 +87,7 @@ impl EventKind {
         Self::UserChanged,
         Self::CategoryChanged,
         Self::SettingChanged,
+        Self::ReviewChanged,
         Self::VersionSubmitted,
         Self::VersionPublished,
         Self::VersionRejected,
@@ -114,6 +117,7 @@ impl EventKind {
             Self::UserChanged => "user.changed.v1",
             Self::CategoryChanged => "category.changed.v1",
             Self::SettingChanged => "setting.changed.v1",
+            Self::ReviewChanged => "api.review.changed.v1",
             Self::VersionSubmitted => "api.version.submitted.v1",
             Self::VersionPublished => "api.version.published.v1",
             Self::VersionRejected => "api.version.rejected.v1",

@@ -134,6 +134,8 @@ typed_ids! {
     LetterId = "ltr";
     /// A call that failed.
     FailedCallId = "flc";
+    /// What a person says about an API.
+    ApiReviewId = "rvw";
 }
 
 fn parse_bits(text: &str, prefix: &str) -> Option<u128> {
@@ -199,7 +201,7 @@ macro_rules! from_new_id {
 }
 from_new_id! {
     TenantId UserId SessionId ApiId VersionId DeploymentId TargetId PlanId ApplicationId CredentialId
-    SubscriptionId CategoryId AuditId NodeId NoticeId LetterId FailedCallId
+    SubscriptionId CategoryId AuditId NodeId NoticeId LetterId FailedCallId ApiReviewId
 }
 
 #[cfg(test)]

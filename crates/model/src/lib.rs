@@ -21,6 +21,7 @@ mod limit;
 mod notice;
 mod plan;
 mod resilience;
+mod review;
 mod role;
 mod roster;
 mod sketch;
@@ -50,15 +51,16 @@ pub use deployment::{
 pub use event::{Event, EventKind};
 pub use feed::{FeedError, QuotaUse, RosterPage, Standing, Update};
 pub use id::{
-    ApiId, ApplicationId, AuditId, CategoryId, CredentialId, DeploymentId, FailedCallId,
-    IdParseError, Ids, LetterId, NodeId, NoticeId, PlanId, SessionId, SubscriptionId, TargetId,
-    TenantId, UserId, VersionId,
+    ApiId, ApiReviewId, ApplicationId, AuditId, CategoryId, CredentialId, DeploymentId,
+    FailedCallId, IdParseError, Ids, LetterId, NodeId, NoticeId, PlanId, SessionId, SubscriptionId,
+    TargetId, TenantId, UserId, VersionId,
 };
 pub use lifecycle::{Transition, TransitionError, VersionStatus};
 pub use limit::{Limit, LimitAmount, LimitScope};
 pub use notice::{Letter, Mailing, News, Notice, NoticeKind, NoticeSettings, Release, Traffic};
 pub use plan::{Approval, Plan, Quota, QuotaPeriod};
 pub use resilience::{Breaker, Ejection, InvalidSeconds, Resilience, RetryBudget, Seconds};
+pub use review::{ApiReview, InvalidStars, Rating, Stars};
 pub use role::{Role, Roles};
 pub use roster::{AgreementEntry, CredentialEntry, RosterDigest, RosterEntry};
 pub use sketch::LatencySketch;

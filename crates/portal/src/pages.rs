@@ -12,6 +12,7 @@ mod guides;
 mod home;
 mod inbox;
 mod publish;
+mod reviews;
 mod set_up;
 pub(crate) mod sign_in;
 mod traffic;
@@ -43,6 +44,8 @@ pub(crate) fn router() -> Router<Arc<Portal>> {
         .route("/apis/{api}/reference/{operation}/try", get(try_it::show).post(try_it::send))
         .route("/apis/{api}/versions", get(api::versions))
         .route("/apis/{api}/plans", get(api::plans))
+        .route("/apis/{api}/reviews", get(reviews::show).post(reviews::write))
+        .route("/apis/{api}/reviews/{review}/remove", post(reviews::remove))
         .route("/apis/{api}/access", get(api::ask).post(api::request_access))
         .route("/applications", get(applications::list).post(applications::create))
         .route("/applications/{application}", get(applications::show).post(applications::change))

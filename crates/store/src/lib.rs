@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod api;
+pub mod api_review;
 pub mod application;
 pub mod audit;
 pub mod category;

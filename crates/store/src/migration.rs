@@ -13,6 +13,7 @@ const STEPS: &[(i64, &str)] = &[
     (6, include_str!("../migrations/0006_notices.sql")),
     (DIGESTS, include_str!("../migrations/0008_specification_digest.sql")),
     (9, include_str!("../migrations/0009_failed_call.sql")),
+    (10, include_str!("../migrations/0010_api_review.sql")),
 ];
 
 /// The step that brought the roster, which is then filled.

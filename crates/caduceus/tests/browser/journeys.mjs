@@ -310,6 +310,31 @@ await journey("traffic and audit are seen and saved", async (page) => {
   expect(page.url().includes("action=subscription.approve"), "the filter is in the address");
 });
 
+await journey("a subscriber says how an API is, and its owner reads it", async (page) => {
+  await signIn(page, account("consumer", "north-clinic"), "/catalogue?q=drug+directory");
+  await page.getByRole("main").getByRole("link", { name: /^Drug Directory/ }).click();
+  await page.getByRole("link", { name: "Reviews" }).click();
+  await page.getByText("Nobody has said anything yet.").waitFor();
+  for (const violation of await violations(page)) faults.push(`no reviews: ${violation}`);
+  await page.getByLabel("4", { exact: true }).check();
+  await page.getByLabel("In words").fill("Quick and complete.\n<script>alert(1)</script>");
+  await page.getByRole("button", { name: "Publish" }).click();
+  await page.getByText("4.0 of 5, by 1 person").waitFor();
+  await page.getByText("<script>alert(1)</script>").first().waitFor();
+  await page.getByLabel("5", { exact: true }).check();
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText("5.0 of 5, by 1 person").waitFor();
+  for (const violation of await violations(page)) faults.push(`reviews: ${violation}`);
+  await page.screenshot({ path: join(shots, "reviews.png"), fullPage: true });
+  const other = await openWindow(browser, origin, faults);
+  await signIn(other.page, account("provider", "valley-health"), new URL(page.url()).pathname);
+  await other.page.getByText("north-clinic consumer").waitFor();
+  expect((await other.page.getByRole("button", { name: "Publish" }).count()) === 0, "the owner does not judge itself");
+  await other.context.close();
+  await page.getByRole("button", { name: /^Remove/ }).click();
+  await page.getByText("Nobody has said anything yet.").waitFor();
+});
+
 await journey("somebody is invited and gets in", async (page) => {
   await signIn(page, owner, "/admin/people");
   await page.getByRole("heading", { name: "Invite somebody" }).waitFor();
@@ -348,6 +373,8 @@ await journey("forms from elsewhere are refused", async (page) => {
 await journey("everything is reached with the keyboard", async (page) => {
   await signIn(page, consumer);
   await page.getByRole("heading", { name: "What needs you" }).waitFor();
+  // The slash is listened to by the script, which runs when the page has been read to its end.
+  await page.waitForLoadState("load");
   await page.keyboard.press("/");
   expect(await page.evaluate(() => document.activeElement.id === "search"), "the slash goes to the search");
   await page.keyboard.type("scheduling");

@@ -23,6 +23,8 @@ pub(crate) struct World {
     session: String,
     node: String,
     notice: String,
+    reviewed: Api,
+    review: String,
 }
 
 impl World {
@@ -56,6 +58,8 @@ impl World {
         let node = admin.get("/admin/nodes").await.items().remove(0);
         let user = hospital.auditor().get("/me").await.ok();
         let notice = Self::earn_notice(&installation).await;
+        let reviewed = hospital.publish("Reviewed", &json!({})).await;
+        let review = Self::earn_review(&installation, &hospital, &open, &active, &reviewed).await;
         Self {
             active,
             pending,
@@ -72,6 +76,8 @@ impl World {
             session: user["sessionId"].as_str().unwrap().to_owned(),
             node: id(&node),
             notice,
+            reviewed,
+            review,
             hospital,
             installation,
         }
@@ -95,17 +101,38 @@ impl World {
         .await
     }
 
+    /// The administrator's organisation calls two APIs, and the administrator has reviewed one of them.
+    async fn earn_review(
+        installation: &Installation,
+        hospital: &Tenant,
+        plan: &str,
+        api: &Api,
+        reviewed: &Api,
+    ) -> String {
+        let admin = installation.admin();
+        let application = admin.post("/applications", &json!({ "name": "Board" })).await.created();
+        let other = hospital.offer_plan(reviewed, &json!({})).await;
+        for (api, plan) in [(api, plan), (reviewed, other.as_str())] {
+            let body =
+                json!({ "applicationId": application["id"], "apiId": api.id, "planId": plan });
+            admin.post("/subscriptions", &body).await.created();
+        }
+        let path = format!("/apis/{}/reviews", reviewed.id);
+        id(&admin.post(&path, &json!({ "stars": 3 })).await.created())
+    }
+
     pub(crate) fn admin(&self) -> &Client {
         self.installation.admin()
     }
 
     /// What stands for the parameters of the path.
-    pub(crate) fn parameters(&self, operation: &str) -> [(&'static str, &str); 2] {
+    pub(crate) fn parameters(&self, operation: &str) -> [(&'static str, &str); 3] {
         let id = match operation {
             "version.approve" | "version.reject" | "api.remove" => &self.pending.id,
             "subscription.approve" | "subscription.reject" => &self.pending_subscription,
+            "review.replace" | "review.remove" => &self.reviewed.id,
             _ => match operation.split_once('.').unwrap().0 {
-                "api" | "version" | "specification" => &self.active.id,
+                "api" | "version" | "specification" | "review" => &self.active.id,
                 "application" | "credential" => &self.application,
                 "subscription" => &self.active_subscription,
                 "deployment" => &self.deployment,
@@ -119,7 +146,7 @@ impl World {
                 _ => "nothing",
             },
         };
-        [("{id}", id), ("{credentialId}", &self.credential)]
+        [("{id}", id), ("{credentialId}", &self.credential), ("{reviewId}", &self.review)]
     }
 
     /// A body that the operation takes.
@@ -155,6 +182,7 @@ impl World {
             | "subscription.cancel" => {
                 json!({ "comments": "seen" })
             }
+            "review.create" | "review.replace" => json!({ "stars": 4, "words": "Quick." }),
             "version.deprecate" | "version.retire" => json!({ "version": "1.0.0" }),
             "deployment.create" | "deployment.replace" => {
                 let prefix = if operation == "deployment.create" { "/new" } else { "/scheduling" };
@@ -207,6 +235,8 @@ impl World {
             "/audit/events?limit=200".to_owned(),
             "/auth/jwks".to_owned(),
             "/approvals".to_owned(),
+            format!("/apis/{}/reviews", self.active.id),
+            format!("/apis/{}/reviews", self.reviewed.id),
             "/me/notices".to_owned(),
             "/me/notice-settings".to_owned(),
         ];

@@ -122,6 +122,7 @@ const fn concerns_people(kind: EventKind) -> bool {
         | EventKind::TenantChanged
         | EventKind::UserChanged
         | EventKind::CategoryChanged
+        | EventKind::ReviewChanged
         | EventKind::SettingChanged => false,
         EventKind::VersionSubmitted
         | EventKind::VersionPublished
@@ -179,6 +180,7 @@ async fn describe(tx: &mut Tx, event: &Event) -> Told {
         | EventKind::TenantChanged
         | EventKind::UserChanged
         | EventKind::CategoryChanged
+        | EventKind::ReviewChanged
         | EventKind::SettingChanged => Ok(None),
     }
 }

@@ -176,6 +176,17 @@ pub(crate) struct Shown {
     plan: String,
 }
 
+impl Shown {
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// From 1.
+    pub(super) fn page(&self) -> usize {
+        self.page.unwrap_or(1)
+    }
+}
+
 /// The version that people should use: the newest that is active, or else the newest that was published.
 pub(super) fn current(versions: &[ApiVersion]) -> Option<&ApiVersion> {
     let newest = |fits: &dyn Fn(&ApiVersion) -> bool| {
@@ -240,7 +251,7 @@ impl Head {
     }
 }
 
-async fn load(
+pub(super) async fn load(
     visit: &Visit,
     api: &str,
     wanted: &str,
