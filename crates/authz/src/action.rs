@@ -211,6 +211,8 @@ actions! {
 
     /// See the usage of an API: all of it as its owner, one's own tenant's as a consumer.
     ReadApiMetrics = "api.read_metrics", Access::SignedIn;
+    /// See what share of calls an API answers and how long that takes.
+    ReadApiAvailability = "api.read_availability", Access::SignedIn;
     /// See calls of an API that failed lately: all of them as its owner, one's own tenant's as a consumer.
     ListApiFailures = "api.list_failures", Access::SignedIn;
     /// See calls by an application that failed lately.

@@ -15,6 +15,8 @@ use crate::{Kind, Market, MarketError, Request, apis, failures::known_version};
 /// A span of time that ends now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Period {
+    /// The last 15 minutes, by minute.
+    Quarter,
     /// The last hour, by five minutes.
     Hour,
     /// The last 24 hours, by hour.
@@ -129,9 +131,9 @@ pub struct ConsumerUsage {
 }
 
 impl Period {
-    /// Reads `1h`, `24h`, `7d` or `30d`.
+    /// Reads `15m`, `1h`, `24h`, `7d` or `30d`.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Hour, Self::Day, Self::Week, Self::Month]
+        [Self::Quarter, Self::Hour, Self::Day, Self::Week, Self::Month]
             .into_iter()
             .find(|period| period.as_str() == text)
     }
@@ -139,6 +141,7 @@ impl Period {
     /// The name in the contract.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Quarter => "15m",
             Self::Hour => "1h",
             Self::Day => "24h",
             Self::Week => "7d",
@@ -146,24 +149,26 @@ impl Period {
         }
     }
 
-    const fn hours(self) -> i64 {
+    const fn minutes(self) -> i64 {
         match self {
-            Self::Hour => 1,
-            Self::Day => 24,
-            Self::Week => 7 * 24,
-            Self::Month => 30 * 24,
+            Self::Quarter => 15,
+            Self::Hour => 60,
+            Self::Day => 24 * 60,
+            Self::Week => 7 * 24 * 60,
+            Self::Month => 30 * 24 * 60,
         }
     }
 
     const fn grain(self) -> Grain {
         match self {
-            Self::Hour => Grain::Minute,
+            Self::Quarter | Self::Hour => Grain::Minute,
             Self::Day | Self::Week | Self::Month => Grain::Hour,
         }
     }
 
     const fn step_micros(self) -> i64 {
         match self {
+            Self::Quarter => 60_000_000,
             Self::Hour => 5 * 60_000_000,
             Self::Day => 3_600_000_000,
             Self::Week | Self::Month => 24 * 3_600_000_000,
@@ -276,7 +281,7 @@ impl Market {
     /// The period's span: its start falls on a step, so that the first step is whole.
     fn span(&self, period: Period) -> (Timestamp, Timestamp) {
         let end = self.clock.now();
-        let start = end - SignedDuration::from_hours(period.hours());
+        let start = end - SignedDuration::from_mins(period.minutes());
         let micros = start.as_microsecond();
         let step = period.step_micros();
         let aligned = Timestamp::from_microsecond(micros - micros.rem_euclid(step));

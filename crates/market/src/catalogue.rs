@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use authz::Action;
-use model::{Api, ApiId, EventKind, Visibility};
-use search::{CatalogueEntry, Change, HighlightedField, Query, Results};
+use model::{Api, ApiId, EventKind, Rating, VersionStatus, Visibility};
+use search::{CatalogueEntry, Change, Facets, HighlightedField, Label, Query, Results};
 use store::{Tx, Viewer};
 
 use crate::{ApiListing, Market, MarketError, Request, specifications, viewer};
@@ -14,10 +14,8 @@ use crate::{ApiListing, Market, MarketError, Request, specifications, viewer};
 pub struct CatalogueQuery {
     /// Words.
     pub text: String,
-    /// Under this heading.
-    pub category: Option<String>,
-    /// With this tag.
-    pub tag: Option<String>,
+    /// With all of these.
+    pub only: Vec<(Label, String)>,
     /// Page, from 1.
     pub page: u32,
     /// Hits in a page.
@@ -36,10 +34,8 @@ pub struct CatalogueResults {
     pub hits: Vec<CatalogueHit>,
     /// Hits on all pages.
     pub total: u64,
-    /// Headings of all hits, with how many have each.
-    pub categories: Vec<(String, u64)>,
-    /// Tags of all hits, with how many have each.
-    pub tags: Vec<(String, u64)>,
+    /// What all hits can be narrowed by, with how many have each value.
+    pub facets: Facets,
     /// Other spellings, when nothing was found.
     pub suggestions: Vec<String>,
 }
@@ -51,6 +47,8 @@ pub struct CatalogueHit {
     pub listing: ApiListing,
     /// How well it fits; comparable within one answer only.
     pub score: f32,
+    /// How people rate it.
+    pub rating: Rating,
     /// Where the words were found.
     pub highlights: Vec<Highlight>,
 }
@@ -97,8 +95,7 @@ impl Market {
         let wanted = Query {
             text: query.text,
             viewer: eyes,
-            categories: query.category.into_iter().collect(),
-            tags: query.tag.into_iter().collect(),
+            only: query.only,
             page: query.page.saturating_sub(1) as usize,
             limit: query.limit.clamp(1, CatalogueQuery::LIMIT_MAX) as usize,
         };
@@ -110,20 +107,16 @@ impl Market {
         for hit in hits {
             if let Some(api) = store::api::find_visible(&mut tx, viewer, hit.api).await? {
                 let versions = store::version::list_of(&mut tx, viewer, api.id).await?;
+                let rating = store::api_review::rate(&mut tx, api.id).await?;
                 shown.push(CatalogueHit {
                     listing: ApiListing { api, versions },
+                    rating,
                     score: hit.score,
                     highlights: hit.highlights.into_iter().map(Highlight::from).collect(),
                 });
             }
         }
-        Ok(CatalogueResults {
-            hits: shown,
-            total,
-            categories: facets.categories,
-            tags: facets.tags,
-            suggestions,
-        })
+        Ok(CatalogueResults { hits: shown, total, facets, suggestions })
     }
 
     /// Brings the index up to the last event: by the events since, or from the start when it is new.
@@ -147,7 +140,7 @@ impl Market {
             for id in touched {
                 let api = store::api::find_visible(&mut tx, Viewer::Installation, id).await?;
                 changes.push(match api {
-                    Some(api) => Change::Put(describe(&mut tx, api).await?),
+                    Some(api) => Change::put(describe(&mut tx, api).await?),
                     None => Change::Remove(id),
                 });
             }
@@ -165,7 +158,7 @@ impl Market {
             after = Some(newest);
             let mut changes = Vec::with_capacity(apis.len());
             for api in apis {
-                changes.push(Change::Put(describe(tx, api).await?));
+                changes.push(Change::put(describe(tx, api).await?));
             }
             self.in_index(move |index| index.apply(&changes, 0)).await?;
         }
@@ -224,6 +217,8 @@ async fn describe(tx: &mut Tx, api: Api) -> Result<CatalogueEntry, MarketError> 
         owner: api.owner.name.to_string(),
         tags: api.tags.iter().map(ToString::to_string).collect(),
         categories: api.categories.iter().map(ToString::to_string).collect(),
+        personal_data: api.classification.personal_data().as_str(),
+        status: described.map_or(VersionStatus::Draft, |version| version.status).as_str(),
         operations,
         visible_to,
         updated: api.updated_at.as_millisecond(),

@@ -16,6 +16,15 @@ const IDLE: SignedDuration = SignedDuration::from_mins(30);
 /// How exactly its last use is noted.
 const NOTED_EVERY: SignedDuration = SignedDuration::from_mins(1);
 
+/// Who asks for a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// A person.
+    Person,
+    /// A page that is open, by itself.
+    OpenPage,
+}
+
 /// Somebody who has just signed in.
 #[derive(Debug)]
 pub struct SignedIn {
@@ -60,8 +69,9 @@ impl Market {
         Ok(SignedIn { cookie, caller: caller_of(&session, session.roles), expires_at })
     }
 
-    /// Who a cookie stands for; fails when the session has ended.
-    pub async fn resume(&self, cookie: &str) -> Result<Caller, MarketError> {
+    /// Who a cookie stands for; fails when the session has ended. A page that brings itself up to date is no use of the
+    /// session: nobody may be there.
+    pub async fn resume(&self, cookie: &str, presence: Presence) -> Result<Caller, MarketError> {
         let now = self.clock.now();
         let digest = self.cookie_digest(cookie);
         let mut tx = self.db.read().await?;
@@ -75,7 +85,7 @@ impl Market {
             .filter(|found| found.session.ended_at.is_none() && found.session.expires_at > now)
             .and_then(|found| Some(caller_of(&found.session, found.current_roles?)))
             .ok_or(MarketError::Unauthenticated)?;
-        if seen_at + NOTED_EVERY <= now {
+        if presence == Presence::Person && seen_at + NOTED_EVERY <= now {
             let mut tx = self.db.begin().await?;
             store::portal_session::note_use(&mut tx, id, now).await?;
             tx.commit().await?;

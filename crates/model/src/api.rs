@@ -97,6 +97,39 @@ pub struct Classification {
     pub data_categories: Vec<Slug>,
 }
 
+/// What data has to do with persons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PersonalData {
+    /// Nothing.
+    None,
+    /// It tells of persons, but not of their health.
+    Personal,
+    /// It tells of patients.
+    Health,
+}
+
+impl PersonalData {
+    /// The name in the contract: `none`, `pii` or `phi`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Personal => "pii",
+            Self::Health => "phi",
+        }
+    }
+}
+
+impl Classification {
+    /// What the data has to do with persons.
+    pub const fn personal_data(&self) -> PersonalData {
+        match (self.contains_phi, self.contains_pii) {
+            (true, _) => PersonalData::Health,
+            (false, true) => PersonalData::Personal,
+            (false, false) => PersonalData::None,
+        }
+    }
+}
+
 impl Default for Classification {
     /// Nothing personal, internal.
     fn default() -> Self {

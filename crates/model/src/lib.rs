@@ -35,7 +35,8 @@ mod user;
 pub use access::AccessField;
 pub use address::{AddressPolicy, Network, NetworkParseError};
 pub use api::{
-    Api, ApiVersion, Classification, Decision, Owner, Sensitivity, SpecificationFormat, Visibility,
+    Api, ApiVersion, Classification, Decision, Owner, PersonalData, Sensitivity,
+    SpecificationFormat, Visibility,
 };
 pub use application::Application;
 pub use audit::{AuditEntry, AuditOutcome};

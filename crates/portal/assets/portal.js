@@ -44,6 +44,37 @@ for (const input of document.querySelectorAll("[data-into]")) {
   });
 }
 
+// Numbers that are live are fetched again, while somebody may be looking and has not paused them.
+for (const button of document.querySelectorAll("[data-live]")) {
+  const { live, going, paused, lost } = button.dataset;
+  const told = button.nextElementSibling;
+  let goes = true;
+  const say = () => {
+    button.textContent = goes ? "Pause" : "Go on";
+    told.textContent = goes ? going : paused;
+  };
+  const timer = setInterval(async () => {
+    const region = document.getElementById(live);
+    if (!goes || document.hidden || region.contains(document.activeElement) || !getSelection().isCollapsed) return;
+    try {
+      const answer = await fetch(location.href, { headers: { "Caduceus-Open-Page": "1" } });
+      if (!answer.ok || answer.redirected) throw new Error("the session has ended");
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(live);
+      if (goes) region.replaceWith(fresh);
+    } catch {
+      clearInterval(timer);
+      button.hidden = true;
+      told.textContent = lost;
+    }
+  }, 5000);
+  button.addEventListener("click", () => {
+    goes = !goes;
+    say();
+  });
+  button.hidden = false;
+  say();
+}
+
 // A form that is sent twice is sent once.
 for (const form of document.querySelectorAll("form[method=post]")) {
   form.addEventListener("submit", (event) => {

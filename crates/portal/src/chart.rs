@@ -40,7 +40,7 @@ impl fmt::Display for Sparkline {
         }
         write!(
             out,
-            "<svg class=\"spark\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">\
+            "<svg class=\"spark\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{}\">\
              <polyline points=\"{line}\"/></svg>",
             Attribute(&self.label)
         )
@@ -48,6 +48,42 @@ impl fmt::Display for Sparkline {
 }
 
 impl askama::filters::HtmlSafe for Sparkline {}
+
+/// A row of steps, each in the colour of how it went, with words for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Strip(pub(crate) Vec<(String, &'static str)>);
+
+impl fmt::Display for Strip {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const STEP: usize = 10;
+        let width = self.0.len() * STEP;
+        let known = self.0.iter().filter(|(_, class)| !class.is_empty()).map(|(words, _)| words);
+        let label = known.map(String::as_str).collect::<Vec<_>>().join("; ");
+        write!(
+            out,
+            "<svg class=\"strip\" viewBox=\"0 0 {width} 24\" role=\"img\" aria-label=\"By hour: {}\">",
+            Attribute(&label)
+        )?;
+        for (number, (words, class)) in self.0.iter().enumerate() {
+            let x = number * STEP + 1;
+            // Not by colour alone: the worse it went, the shorter it is.
+            let (y, height) = match *class {
+                "good" => (0, 24),
+                "fair" => (8, 16),
+                "poor" => (16, 8),
+                _ => (21, 3),
+            };
+            write!(
+                out,
+                "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"8\" height=\"{height}\"><title>{}</title></rect>",
+                Attribute(words)
+            )?;
+        }
+        out.write_str("</svg>")
+    }
+}
+
+impl askama::filters::HtmlSafe for Strip {}
 
 /// Lines over time, with an axis, each labelled at its end.
 #[derive(Debug, Clone)]

@@ -48,7 +48,11 @@ pub(crate) fn duration(micros: u64) -> String {
 
 /// The duration within which this share of calls ended, in whole microseconds; 0 when there were none.
 pub(crate) fn quantile(tally: &market::Tally, share: f64) -> u64 {
-    let micros = tally.latency.quantile_micros(share).unwrap_or(0.0);
+    whole(tally.latency.quantile_micros(share).unwrap_or(0.0))
+}
+
+/// Whole microseconds; 0 for what is no duration.
+pub(crate) fn whole(micros: f64) -> u64 {
     std::time::Duration::try_from_secs_f64(micros / 1e6)
         .map_or(0, |took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX))
 }

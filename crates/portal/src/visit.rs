@@ -6,9 +6,9 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Request},
     response::{IntoResponse, Response},
 };
-use http::{header, request::Parts};
+use http::{HeaderName, header, request::Parts};
 use jiff::Timestamp;
-use market::{Idempotency, Market, MarketError};
+use market::{Idempotency, Market, MarketError, Presence};
 
 use crate::{
     failure::{Failure, redirect},
@@ -22,6 +22,9 @@ use crate::{
 /// The cookies: of the session, and of what has just been done.
 pub(crate) const SESSION: &str = "caduceus";
 pub(crate) const FLASH: &str = "caduceus-flash";
+
+/// What an open page sends when it brings itself up to date.
+const OPEN_PAGE: HeaderName = HeaderName::from_static("caduceus-open-page");
 
 /// A request by somebody who is signed in.
 pub(crate) struct Visit {
@@ -105,7 +108,11 @@ impl FromRequestParts<Arc<Portal>> for Visit {
     async fn from_request_parts(parts: &mut Parts, portal: &Arc<Portal>) -> Result<Self, Failure> {
         let sign_in = || Failure::SignIn { next: place(parts) };
         let cookie = cookie(&parts.headers, SESSION).ok_or_else(sign_in)?;
-        match portal.market.resume(cookie).await {
+        let presence = match parts.headers.contains_key(&OPEN_PAGE) {
+            true => Presence::OpenPage,
+            false => Presence::Person,
+        };
+        match portal.market.resume(cookie, presence).await {
             Ok(caller) => Ok(Self::open(Arc::clone(portal), parts, caller, cookie)),
             Err(MarketError::Unauthenticated) => Err(sign_in()),
             Err(error) => Err(error.into()),

@@ -17,6 +17,10 @@ pub struct CatalogueEntry {
     pub tags: Vec<String>,
     /// Its categories.
     pub categories: Vec<String>,
+    /// What it has to do with persons, in a word.
+    pub personal_data: &'static str,
+    /// Where the described version is in its life.
+    pub status: &'static str,
     /// Paths, summaries and schema names of its operations.
     pub operations: String,
     /// Who may see it.
@@ -38,7 +42,15 @@ pub struct Visibility {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// Adds an entry or replaces the one of the same API.
-    Put(CatalogueEntry),
+    Put(Box<CatalogueEntry>),
     /// Removes the entry of an API, if there is one.
     Remove(ApiId),
+}
+
+impl Change {
+    /// Adds an entry or replaces the one of the same API.
+    #[must_use]
+    pub fn put(entry: CatalogueEntry) -> Self {
+        Self::Put(Box::new(entry))
+    }
 }

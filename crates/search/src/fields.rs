@@ -15,7 +15,7 @@ use tantivy::{
     },
 };
 
-use crate::entry::CatalogueEntry;
+use crate::{entry::CatalogueEntry, query::Label};
 
 const STEMS: &str = "stems";
 const WORDS: &str = "words";
@@ -38,8 +38,7 @@ pub(crate) struct Fields {
     pub(crate) name_words: Field,
     /// The words of everything else.
     pub(crate) words: Field,
-    pub(crate) category_facet: Field,
-    pub(crate) tag_facet: Field,
+    pub(crate) facets: [(Label, &'static str, Field); 5],
     pub(crate) updated: Field,
 }
 
@@ -47,8 +46,15 @@ pub(crate) const EVERYONE: &str = "everyone";
 
 /// Name of the field that results without words are sorted by.
 pub(crate) const UPDATED: &str = "updated";
-pub(crate) const CATEGORY_FACET: &str = "category_facet";
-pub(crate) const TAG_FACET: &str = "tag_facet";
+
+/// Labels, and the names of their fields.
+const FACETS: [(Label, &str); 5] = [
+    (Label::Category, "category_facet"),
+    (Label::Tag, "tag_facet"),
+    (Label::Owner, "owner_facet"),
+    (Label::PersonalData, "personal_data_facet"),
+    (Label::Status, "status_facet"),
+];
 
 /// The schema, with its fields.
 pub(crate) fn schema() -> (Schema, Fields) {
@@ -70,8 +76,9 @@ pub(crate) fn schema() -> (Schema, Fields) {
         operations: builder.add_text_field("operations", stems()),
         name_words: builder.add_text_field("name_words", words()),
         words: builder.add_text_field("words", words()),
-        category_facet: builder.add_facet_field(CATEGORY_FACET, FacetOptions::default()),
-        tag_facet: builder.add_facet_field(TAG_FACET, FacetOptions::default()),
+        facets: FACETS.map(|(label, name)| {
+            (label, name, builder.add_facet_field(name, FacetOptions::default()))
+        }),
         updated: builder.add_i64_field(UPDATED, INDEXED | FAST),
     };
     (builder.build(), fields)
@@ -130,10 +137,15 @@ impl Fields {
         for text in entry.tags.iter().chain(others) {
             document.add_text(self.words, text);
         }
-        for (field, values) in
-            [(self.category_facet, &entry.categories), (self.tag_facet, &entry.tags)]
-        {
-            for facet in values.iter().filter_map(|value| facet(value)) {
+        for (label, _, field) in self.facets {
+            let values: Vec<&str> = match label {
+                Label::Category => entry.categories.iter().map(String::as_str).collect(),
+                Label::Tag => entry.tags.iter().map(String::as_str).collect(),
+                Label::Owner => vec![&entry.owner],
+                Label::PersonalData => vec![entry.personal_data],
+                Label::Status => vec![entry.status],
+            };
+            for facet in values.into_iter().filter_map(facet) {
                 document.add_facet(field, facet);
             }
         }

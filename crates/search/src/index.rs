@@ -43,7 +43,7 @@ pub enum SearchError {
 }
 
 /// Raised when the layout changes, so that indexes of an older one are built anew.
-const LAYOUT: &str = "1";
+pub(crate) const LAYOUT: &str = "2";
 
 /// Memory of the writer: the least that is allowed.
 const WRITER_BYTES: usize = 15_000_000;

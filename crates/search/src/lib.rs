@@ -20,4 +20,4 @@ mod tests;
 pub use entry::{CatalogueEntry, Change, Visibility};
 pub use highlight::{Highlight, HighlightedField};
 pub use index::{CatalogueIndex, SearchError};
-pub use query::{Facets, Hit, Query, Results, Viewer};
+pub use query::{Facets, Hit, Label, Query, Results, Viewer};

@@ -1,5 +1,7 @@
 //! What can be asked and what is answered.
 
+use std::collections::BTreeMap;
+
 use model::{ApiId, TenantId};
 
 use crate::highlight::Highlight;
@@ -11,10 +13,8 @@ pub struct Query {
     pub text: String,
     /// Who looks.
     pub viewer: Viewer,
-    /// Only entries of one of these categories, if there are any.
-    pub categories: Vec<String>,
-    /// Only entries with all of these tags.
-    pub tags: Vec<String>,
+    /// Only entries that have all of these.
+    pub only: Vec<(Label, String)>,
     /// Page of the hits, from 0.
     pub page: usize,
     /// Hits per page, at most 100.
@@ -56,11 +56,20 @@ pub struct Hit {
     pub highlights: Vec<Highlight>,
 }
 
-/// How often values occur among the hits, the most frequent first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Facets {
-    /// Categories.
-    pub categories: Vec<(String, u64)>,
-    /// Tags.
-    pub tags: Vec<(String, u64)>,
+/// What hits can be narrowed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Label {
+    /// A category.
+    Category,
+    /// A tag.
+    Tag,
+    /// Who offers it.
+    Owner,
+    /// What it has to do with persons.
+    PersonalData,
+    /// Where the described version is in its life.
+    Status,
 }
+
+/// How often each value of a label occurs among the hits, the most frequent first.
+pub type Facets = BTreeMap<Label, Vec<(String, u64)>>;

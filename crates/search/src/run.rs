@@ -7,7 +7,7 @@
 use model::ApiId;
 use tantivy::{
     DocAddress, Order, Searcher, TantivyDocument, Term,
-    collector::{Count, FacetCollector, FacetCounts, TopDocs},
+    collector::{Count, FacetCollector, FacetCounts, MultiCollector, TopDocs},
     query::{
         AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, DisjunctionMaxQuery, FuzzyTermQuery,
         Occur, Query as TantivyQuery, TermQuery,
@@ -16,7 +16,7 @@ use tantivy::{
 };
 
 use crate::{
-    fields::{CATEGORY_FACET, EVERYONE, Fields, TAG_FACET, UPDATED, facet},
+    fields::{EVERYONE, Fields, UPDATED, facet},
     highlight::{HighlightedField, highlight},
     index::{CatalogueIndex, SearchError},
     query::{Facets, Hit, Query, Results, Viewer},
@@ -58,18 +58,29 @@ impl CatalogueIndex {
         let found = BooleanQuery::new(clauses);
         let limit = query.limit.min(LARGEST_PAGE);
         let page = TopDocs::with_limit(limit.max(1)).and_offset(query.page.min(LAST_PAGE) * limit);
-        let others = (Count, facets_of(CATEGORY_FACET), facets_of(TAG_FACET));
-        let (ranked, (total, categories, tags)) = if words.is_empty() {
+        let mut facets = MultiCollector::new();
+        let handles = self.fields.facets.map(|(label, name, _)| {
+            let mut collector = FacetCollector::for_field(name);
+            collector.add_facet("/");
+            (label, facets.add_collector(collector))
+        });
+        let others = (Count, facets);
+        let (ranked, (total, mut fruit)) = if words.is_empty() {
             let newest = page.order_by_fast_field::<i64>(UPDATED, Order::Desc);
             let (newest, others) = searcher.search(&found, &(newest, others))?;
             (newest.into_iter().map(|(_, address)| (0.0, address)).collect(), others)
         } else {
             searcher.search(&found, &(page.order_by_score(), others))?
         };
+        let facets: Facets = handles
+            .into_iter()
+            .map(|(label, handle)| (label, most_frequent(&handle.extract(&mut fruit))))
+            .filter(|(_, values)| !values.is_empty())
+            .collect();
         let mut results = Results {
             hits: Vec::new(),
             total: u64::try_from(total).unwrap_or(u64::MAX),
-            facets: Facets { categories: most_frequent(&categories), tags: most_frequent(&tags) },
+            facets,
             suggestions: Vec::new(),
         };
         for (score, address) in ranked.into_iter().take(limit) {
@@ -94,16 +105,10 @@ impl Fields {
                 filters.push(any_of(vec![audience(EVERYONE), audience(&tenant.to_string())]));
             }
         }
-        if !query.categories.is_empty() {
-            filters.push(any_of(
-                query
-                    .categories
-                    .iter()
-                    .map(|name| facet_query(self.category_facet, name))
-                    .collect(),
-            ));
+        for (label, value) in &query.only {
+            let fields = self.facets.iter().filter(|(known, ..)| known == label);
+            filters.extend(fields.map(|(.., field)| facet_query(*field, value)));
         }
-        filters.extend(query.tags.iter().map(|name| facet_query(self.tag_facet, name)));
         filters
             .into_iter()
             .map(|filter| -> Box<dyn TantivyQuery> { Box::new(ConstScoreQuery::new(filter, 0.0)) })
@@ -208,12 +213,6 @@ fn facet_query(field: Field, value: &str) -> Box<dyn TantivyQuery> {
         // No entry has a value that cannot be one.
         None => Box::new(tantivy::query::EmptyQuery),
     }
-}
-
-fn facets_of(field: &str) -> FacetCollector {
-    let mut collector = FacetCollector::for_field(field);
-    collector.add_facet("/");
-    collector
 }
 
 fn most_frequent(counts: &FacetCounts) -> Vec<(String, u64)> {

@@ -6,7 +6,8 @@ use model::{ApiId, TenantId};
 use tempfile::TempDir;
 
 use crate::{
-    CatalogueEntry, CatalogueIndex, Change, HighlightedField, Query, Results, Viewer, Visibility,
+    CatalogueEntry, CatalogueIndex, Change, HighlightedField, Label, Query, Results, Viewer,
+    Visibility, index::LAYOUT,
 };
 
 fn api(number: u128) -> ApiId {
@@ -26,21 +27,21 @@ fn entry(number: u128, name: &str, description: &str) -> CatalogueEntry {
         owner: "North Clinic".to_owned(),
         tags: Vec::new(),
         categories: Vec::new(),
+        personal_data: "none",
+        status: "active",
         operations: String::new(),
         visible_to: Visibility { everyone: true, tenants: Vec::new() },
         updated: i64::try_from(number).unwrap(),
     }
 }
 
+/// The values of a label among the hits.
+fn values(results: &Results, label: Label) -> Vec<(String, u64)> {
+    results.facets.get(&label).cloned().unwrap_or_default()
+}
+
 fn query(text: &str) -> Query {
-    Query {
-        text: text.to_owned(),
-        viewer: Viewer::Anonymous,
-        categories: Vec::new(),
-        tags: Vec::new(),
-        page: 0,
-        limit: 20,
-    }
+    Query { text: text.to_owned(), viewer: Viewer::Anonymous, only: Vec::new(), page: 0, limit: 20 }
 }
 
 struct Catalogue {
@@ -52,7 +53,7 @@ impl Catalogue {
     fn new(entries: Vec<CatalogueEntry>) -> Self {
         let folder = TempDir::new().unwrap();
         let index = CatalogueIndex::open(folder.path()).unwrap();
-        let changes: Vec<Change> = entries.into_iter().map(Change::Put).collect();
+        let changes: Vec<Change> = entries.into_iter().map(Change::put).collect();
         index.apply(&changes, 1).unwrap();
         Self { index, _folder: folder }
     }
@@ -138,12 +139,15 @@ fn what_is_not_visible_is_not_found_counted_or_suggested() {
         assert_eq!(ask("chemotherapy", viewer), Results::default());
         assert_eq!(ask("chemotheraaapy", viewer), Results::default());
         let all = ask("", viewer);
-        assert_eq!((all.total, all.facets.categories, all.facets.tags), (1, vec![], vec![]));
+        assert_eq!(all.total, 1);
+        assert_eq!(values(&all, Label::Category), []);
+        assert_eq!(values(&all, Label::Tag), []);
+        assert_eq!(values(&all, Label::Owner), [("North Clinic".to_owned(), 1)]);
     }
     for viewer in [Viewer::Everything, Viewer::Tenant(tenant(7))] {
         assert_eq!(ask("chemotherapy", viewer).total, 1);
         assert_eq!(ask("chemotheraaapy", viewer).suggestions, ["chemotherapy"]);
-        assert_eq!(ask("", viewer).facets.categories, [("Oncology".to_owned(), 1)]);
+        assert_eq!(values(&ask("", viewer), Label::Category), [("Oncology".to_owned(), 1)]);
     }
 }
 
@@ -158,22 +162,26 @@ fn facets_count_all_hits_and_filters_narrow_them() {
     let results = catalogue.search(&Query { limit: 1, ..query("service") });
     assert_eq!((results.hits.len(), results.total), (1, 5));
     assert_eq!(
-        results.facets.categories,
+        values(&results, Label::Category),
         [("Labs/Blood".to_owned(), 3), ("Imaging".to_owned(), 2)]
     );
     let tags = [("shared".to_owned(), 5), ("t1".to_owned(), 3), ("t0".to_owned(), 2)];
-    assert_eq!(results.facets.tags, tags);
+    assert_eq!(values(&results, Label::Tag), tags);
+    assert_eq!(values(&results, Label::PersonalData), [("none".to_owned(), 5)]);
+    assert_eq!(values(&results, Label::Status), [("active".to_owned(), 5)]);
 
-    let narrowed = |categories: &[&str], tags: &[&str]| {
-        let owned = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect();
-        let query = Query { categories: owned(categories), tags: owned(tags), ..query("") };
-        catalogue.search(&query).total
+    let narrowed = |only: &[(Label, &str)]| {
+        let only = only.iter().map(|(label, value)| (*label, (*value).to_owned())).collect();
+        catalogue.search(&Query { only, ..query("") }).total
     };
-    assert_eq!(narrowed(&["Labs/Blood"], &[]), 3);
-    assert_eq!(narrowed(&["Labs/Blood", "Imaging"], &["t1"]), 3);
-    assert_eq!(narrowed(&[], &["t1", "t0"]), 0);
-    assert_eq!(narrowed(&["Labs"], &[]), 0);
-    assert_eq!(narrowed(&[""], &[]), 0);
+    assert_eq!(narrowed(&[(Label::Category, "Labs/Blood")]), 3);
+    assert_eq!(narrowed(&[(Label::Category, "Labs/Blood"), (Label::Tag, "t1")]), 2);
+    assert_eq!(narrowed(&[(Label::Tag, "t1"), (Label::Tag, "t0")]), 0);
+    assert_eq!(narrowed(&[(Label::Category, "Labs")]), 0);
+    assert_eq!(narrowed(&[(Label::Category, "")]), 0);
+    assert_eq!(narrowed(&[(Label::Owner, "North Clinic"), (Label::Status, "active")]), 5);
+    assert_eq!(narrowed(&[(Label::Owner, "active")]), 0);
+    assert_eq!(narrowed(&[(Label::PersonalData, "phi")]), 0);
 }
 
 #[test]
@@ -228,17 +236,18 @@ fn odd_texts_find_nothing_and_fail_at_nothing() {
         tags: vec![String::new(), "\0".to_owned(), "a\0b".to_owned()],
         ..entry(2, "Odd", "")
     };
-    catalogue.index.apply(&[Change::Put(odd)], 2).unwrap();
-    assert_eq!(catalogue.search(&query("odd")).facets.tags, [("a b".to_owned(), 1)]);
+    catalogue.index.apply(&[Change::put(odd)], 2).unwrap();
+    let found = catalogue.search(&query("odd"));
+    assert_eq!(values(&found, Label::Tag), [("a b".to_owned(), 1)]);
 }
 
 #[test]
 fn a_later_put_replaces_and_a_removal_removes() {
     let catalogue = Catalogue::new(vec![entry(1, "Wards", "")]);
     let changes = [
-        Change::Put(entry(1, "Beds", "")),
-        Change::Put(entry(1, "Rooms", "")),
-        Change::Put(entry(2, "Halls", "")),
+        Change::put(entry(1, "Beds", "")),
+        Change::put(entry(1, "Rooms", "")),
+        Change::put(entry(2, "Halls", "")),
         Change::Remove(api(2)),
         Change::Remove(api(3)),
     ];
@@ -255,7 +264,7 @@ fn entries_and_position_survive_a_restart() {
     let index = CatalogueIndex::open(folder.path()).unwrap();
     assert_eq!(index.position(), 0);
     for number in 1..=20_u64 {
-        let put = Change::Put(entry(u128::from(number), "Wards", ""));
+        let put = Change::put(entry(u128::from(number), "Wards", ""));
         index.apply(&[put], number).unwrap();
     }
     drop(index);
@@ -287,21 +296,23 @@ fn a_damaged_index_is_made_anew_and_other_files_stay() {
         &|folder| {
             let path = folder.path().join("meta.json");
             let meta = fs::read_to_string(&path).unwrap();
-            fs::write(path, meta.replace("\"1:5\"", "\"0:5\"")).unwrap();
+            let older = meta.replace(&format!("\"{LAYOUT}:5\""), "\"0:5\"");
+            assert_ne!(older, meta);
+            fs::write(path, older).unwrap();
         },
     ];
     for (number, damage) in damages.into_iter().enumerate() {
         let folder = TempDir::new().unwrap();
         fs::write(folder.path().join("keep.txt"), "mine").unwrap();
         let index = CatalogueIndex::open(folder.path()).unwrap();
-        index.apply(&[Change::Put(entry(1, "Wards", ""))], 5).unwrap();
+        index.apply(&[Change::put(entry(1, "Wards", ""))], 5).unwrap();
         drop(index);
         damage(&folder);
 
         let index = CatalogueIndex::open(folder.path()).unwrap();
         assert_eq!(index.position(), 0, "damage {number}");
         assert_eq!(index.search(&query("")).unwrap().total, 0, "damage {number}");
-        index.apply(&[Change::Put(entry(1, "Wards", ""))], 6).unwrap();
+        index.apply(&[Change::put(entry(1, "Wards", ""))], 6).unwrap();
         assert_eq!(index.search(&query("ward")).unwrap().total, 1, "damage {number}");
         assert!(folder.path().join("keep.txt").exists());
     }
@@ -311,14 +322,14 @@ fn a_damaged_index_is_made_anew_and_other_files_stay() {
 fn nothing_of_a_failed_change_is_kept() {
     let folder = TempDir::new().unwrap();
     let index = CatalogueIndex::open(folder.path()).unwrap();
-    index.apply(&[Change::Put(entry(1, "Wards", ""))], 1).unwrap();
+    index.apply(&[Change::put(entry(1, "Wards", ""))], 1).unwrap();
     // Another process that writes makes this one fail.
     let other = CatalogueIndex::open(folder.path()).unwrap();
     let held: tantivy::IndexWriter = other.index.writer_with_num_threads(1, 15_000_000).unwrap();
-    assert!(index.apply(&[Change::Put(entry(2, "Beds", ""))], 2).is_err());
+    assert!(index.apply(&[Change::put(entry(2, "Beds", ""))], 2).is_err());
     assert_eq!((index.position(), index.search(&query("")).unwrap().total), (1, 1));
     drop(held);
-    index.apply(&[Change::Put(entry(2, "Beds", ""))], 2).unwrap();
+    index.apply(&[Change::put(entry(2, "Beds", ""))], 2).unwrap();
     assert_eq!((index.position(), index.search(&query("")).unwrap().total), (2, 2));
 }
 
@@ -326,7 +337,7 @@ fn nothing_of_a_failed_change_is_kept() {
 fn what_a_killed_commit_left_behind_does_not_stop_the_next_one() {
     let folder = TempDir::new().unwrap();
     let index = CatalogueIndex::open(folder.path()).unwrap();
-    let put = [Change::Put(entry(1, "Beds", "")), Change::Put(entry(2, "Slots", ""))];
+    let put = [Change::put(entry(1, "Beds", "")), Change::put(entry(2, "Slots", ""))];
     index.apply(&put, 1).unwrap();
     drop(index);
     let segment = fs::read_dir(folder.path())
@@ -340,7 +351,7 @@ fn what_a_killed_commit_left_behind_does_not_stop_the_next_one() {
 
     let index = CatalogueIndex::open(folder.path()).unwrap();
     assert_eq!(index.position(), 1);
-    index.apply(&[Change::Put(entry(1, "Wards", ""))], 2).unwrap();
+    index.apply(&[Change::put(entry(1, "Wards", ""))], 2).unwrap();
     assert_eq!(index.search(&query("wards")).unwrap().total, 1);
     assert_eq!(index.search(&query("beds")).unwrap().total, 0);
 }

@@ -3,7 +3,9 @@
 use authz::Action;
 use http::StatusCode;
 use jiff::Timestamp;
-use market::{ApiDraft, ApiFilter, ApiListing, ApiSort, CatalogueQuery, Kind, VisibilityDraft};
+use market::{
+    ApiDraft, ApiFilter, ApiListing, ApiSort, CatalogueQuery, Kind, Label, VisibilityDraft,
+};
 use model::{
     Api, ApiId, ApiVersion, Classification, Email, Name, Owner, Slug, TenantId, VersionId,
     VersionStatus, Visibility,
@@ -14,6 +16,7 @@ use url::Url;
 
 use super::{
     Items, Listing, Pagination,
+    reviews::RatingView,
     specifications::{SpecificationBody, ValidationResults},
     versions::VersionView,
 };
@@ -379,8 +382,7 @@ async fn list(call: Call) -> Result<Reply, Problem> {
         Some(text) => {
             let wanted = CatalogueQuery {
                 text,
-                category: None,
-                tag: None,
+                only: Vec::new(),
                 page: 1,
                 limit: CatalogueQuery::LIMIT_MAX,
             };
@@ -411,11 +413,18 @@ async fn list(call: Call) -> Result<Reply, Problem> {
 
 /// What is looked for.
 #[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 struct SearchQuery {
     /// Words to look for.
     query: String,
     category: Option<String>,
     tag: Option<String>,
+    /// The name of who offers it.
+    owner: Option<String>,
+    /// `phi`, `pii` or `none`.
+    personal_data: Option<String>,
+    /// Of the version that is shown, such as `active`.
+    status: Option<String>,
     page: Option<u32>,
     limit: Option<u32>,
 }
@@ -436,6 +445,7 @@ struct HitView {
     api: ApiView,
     /// How well it fits; comparable within one answer only.
     score: f32,
+    rating: RatingView,
     highlights: Vec<HighlightView>,
 }
 
@@ -452,9 +462,14 @@ struct HighlightView {
 
 /// How many hits have what.
 #[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 struct FacetsView {
     categories: Vec<FacetView>,
     tags: Vec<FacetView>,
+    owners: Vec<FacetView>,
+    /// `phi`, `pii` and `none`.
+    personal_data: Vec<FacetView>,
+    statuses: Vec<FacetView>,
 }
 
 /// How many hits have a label.
@@ -475,11 +490,26 @@ async fn search(call: Call) -> Result<Reply, Problem> {
             "query must have at most 500 bytes",
         ));
     }
-    let wanted =
-        CatalogueQuery { text: query.query, category: query.category, tag: query.tag, page, limit };
-    let found = call.market.search_apis(call.request(), wanted).await?;
-    let facets = |pairs: Vec<(String, u64)>| {
-        pairs.into_iter().map(|(value, count)| FacetView { value, count }).collect()
+    let only = [
+        (Label::Category, query.category),
+        (Label::Tag, query.tag),
+        (Label::Owner, query.owner),
+        (Label::PersonalData, query.personal_data),
+        (Label::Status, query.status),
+    ];
+    let only = only.into_iter().filter_map(|(label, value)| Some((label, value?))).collect();
+    let wanted = CatalogueQuery { text: query.query, only, page, limit };
+    let mut found = call.market.search_apis(call.request(), wanted).await?;
+    let mut facets = |label| -> Vec<FacetView> {
+        let values = found.facets.remove(&label).unwrap_or_default();
+        values.into_iter().map(|(value, count)| FacetView { value, count }).collect()
+    };
+    let facets = FacetsView {
+        categories: facets(Label::Category),
+        tags: facets(Label::Tag),
+        owners: facets(Label::Owner),
+        personal_data: facets(Label::PersonalData),
+        statuses: facets(Label::Status),
     };
     let caller = &call.request().caller;
     let items = found
@@ -488,6 +518,7 @@ async fn search(call: Call) -> Result<Reply, Problem> {
         .map(|hit| HitView {
             api: ApiView::of(hit.listing, caller),
             score: hit.score,
+            rating: hit.rating.into(),
             highlights: hit
                 .highlights
                 .into_iter()
@@ -505,7 +536,6 @@ async fn search(call: Call) -> Result<Reply, Problem> {
         total_items: found.total,
         total_pages: found.total.div_ceil(u64::from(limit)),
     };
-    let facets = FacetsView { categories: facets(found.categories), tags: facets(found.tags) };
     Ok(Reply::ok(&SearchView { items, pagination, facets, suggestions: found.suggestions }))
 }
 

@@ -23,6 +23,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .query::<ApiMetricsQuery>()
             .answers::<ApiMetricsView>()
             .run(of_api),
+        get(
+            "/apis/{id}/availability",
+            Action::ReadApiAvailability,
+            "See how an API did in the last 24 hours",
+        )
+        .answers::<AvailabilityView>()
+        .run(availability),
         get("/apis/{id}/errors", Action::ListApiFailures, "See calls of an API that failed lately")
             .query::<FailureQuery>()
             .answers::<FailuresView>()
@@ -53,7 +60,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 /// Which span of time.
 #[derive(Deserialize, JsonSchema)]
 struct PeriodQuery {
-    /// `1h`, `24h`, `7d` or `30d` (when absent).
+    /// `15m`, `1h`, `24h`, `7d` or `30d` (when absent).
     period: Option<String>,
 }
 
@@ -61,7 +68,7 @@ struct PeriodQuery {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct ApiMetricsQuery {
-    /// `1h`, `24h`, `7d` or `30d` (when absent).
+    /// `15m`, `1h`, `24h`, `7d` or `30d` (when absent).
     period: Option<String>,
     /// Of this version only.
     version: Option<semver::Version>,
@@ -84,6 +91,31 @@ struct ApiMetricsView {
     operations: Vec<OperationUsageView>,
     /// Most calls first, at most 50; only for the owner.
     consumers: Vec<ConsumerView>,
+}
+
+/// How an API did, without how often it was called.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct AvailabilityView {
+    api_id: ApiId,
+    start_date: Timestamp,
+    end_date: Timestamp,
+    /// Percent of calls that were answered with a status below 500; absent with fewer than 20 calls.
+    answered: Option<f64>,
+    /// Half of the calls took less.
+    p50_response_time_ms: Option<f64>,
+    p95_response_time_ms: Option<f64>,
+    /// Oldest first; the last one is not over yet.
+    hours: Vec<AvailabilityHourView>,
+}
+
+/// An hour.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct AvailabilityHourView {
+    start_date: Timestamp,
+    /// Percent; absent with fewer than 5 calls.
+    answered: Option<f64>,
 }
 
 /// Usage of a version.
@@ -272,7 +304,7 @@ fn period(text: Option<&str>) -> Result<Period, Problem> {
             Problem::new(
                 StatusCode::BAD_REQUEST,
                 "invalid_query",
-                "period must be 1h, 24h, 7d or 30d",
+                "period must be 15m, 1h, 24h, 7d or 30d",
             )
         }),
     }
@@ -344,6 +376,29 @@ async fn of_api(call: Call) -> Result<Reply, Problem> {
     }))
 }
 
+async fn availability(call: Call) -> Result<Reply, Problem> {
+    let id: ApiId = call.id("id", Kind::Api)?;
+    let found = call.market.read_availability(call.request(), id).await?;
+    let percent = |share: f64| (share * 10_000.0).round() / 100.0;
+    let overall = found.overall;
+    Ok(Reply::ok(&AvailabilityView {
+        api_id: id,
+        start_date: found.start,
+        end_date: found.end,
+        answered: overall.map(|standing| percent(standing.answered)),
+        p50_response_time_ms: millis(overall.map(|standing| standing.p50_micros)),
+        p95_response_time_ms: millis(overall.map(|standing| standing.p95_micros)),
+        hours: found
+            .hours
+            .into_iter()
+            .map(|(start_date, answered)| AvailabilityHourView {
+                start_date,
+                answered: answered.map(percent),
+            })
+            .collect(),
+    }))
+}
+
 async fn failures_of_api(call: Call) -> Result<Reply, Problem> {
     let id: ApiId = call.id("id", Kind::Api)?;
     let query: FailureQuery = call.query()?;
@@ -379,7 +434,7 @@ async fn of_application(call: Call) -> Result<Reply, Problem> {
 /// How many consumers of which span of time.
 #[derive(Deserialize, JsonSchema)]
 struct ConsumersQuery {
-    /// `1h`, `24h`, `7d` or `30d` (when absent).
+    /// `15m`, `1h`, `24h`, `7d` or `30d` (when absent).
     period: Option<String>,
     /// 1 to 100; 5 when absent.
     top: Option<u32>,

@@ -60,7 +60,7 @@ struct ReviewsView {
 
 /// How an API is rated.
 #[derive(Serialize, JsonSchema)]
-struct RatingView {
+pub(super) struct RatingView {
     /// Mean of the stars, with one decimal; absent without reviews.
     average: Option<f64>,
     count: u64,

@@ -273,7 +273,7 @@ await journey("traffic and audit are seen and saved", async (page) => {
   // Every third call to this system fails, and is found by the id of its request.
   const key = demo.applications.find((application) => application.name === "Ward dashboard").apiKey;
   let id = "";
-  for (let calls = 0; calls < 12; calls += 1) {
+  for (let calls = 0; calls < 24; calls += 1) {
     const answer = await fetch(`${demo.gatewayUrl}/beds/wards`, { headers: { "x-api-key": key } });
     if (answer.status >= 500) id = answer.headers.get("x-request-id");
   }
@@ -285,6 +285,9 @@ await journey("traffic and audit are seen and saved", async (page) => {
     await page.reload();
   }
   await page.getByText(id).waitFor();
+  // Calls are summed every second: those beside it are there too after another.
+  await page.waitForTimeout(1_500);
+  await page.reload();
   await page.screenshot({ path: join(shots, "traffic-failures.png"), fullPage: true });
   await page.getByRole("heading", { name: "By operation" }).waitFor();
   const calls = () => page.locator(".panels .figure").first().textContent();
@@ -297,10 +300,33 @@ await journey("traffic and audit are seen and saved", async (page) => {
   await page.getByRole("link", { name: /^version 0\.9\.0/ }).click();
   await page.getByRole("heading", { name: "By version" }).waitFor();
   expect((await calls()) === all, "all of them are shown again");
+  await page.getByLabel("Time").selectOption("15m");
+  await page.getByRole("button", { name: "Show" }).click();
+  await page.getByText("Brought up to date every five seconds.").waitFor();
+  const before = await calls();
+  await fetch(`${demo.gatewayUrl}/beds/wards`, { headers: { "x-api-key": key } });
+  await page.waitForFunction((before) => document.querySelector(".panels .figure").textContent !== before, before);
+  for (const violation of await violations(page)) faults.push(`live traffic: ${violation}`);
+  await page.screenshot({ path: join(shots, "traffic-live.png"), fullPage: true });
+  await page.getByRole("button", { name: "Pause" }).click();
+  await page.getByText("Paused.").waitFor();
+  await page.getByRole("button", { name: "Go on" }).click();
+  await page.context().clearCookies({ name: "caduceus" });
+  await page.getByText("No longer brought up to date.").waitFor();
+  await signIn(page, owner, "/catalogue");
+  await page.getByRole("complementary").getByRole("link", { name: "health data of patients" }).click();
+  const cards = page.locator(".cards > li");
+  expect((await cards.count()) === (await cards.filter({ hasText: "contains PHI" }).count()), "only APIs with health data are left");
+  await page.screenshot({ path: join(shots, "catalogue-narrowed.png"), fullPage: true });
+  await page.getByRole("main").getByRole("link", { name: "show all" }).click();
+  await page.getByRole("main").getByRole("link", { name: "Bed Occupancy" }).click();
+  await page.getByText("many calls fail").waitFor();
+  for (const violation of await violations(page)) faults.push(`an API that fails: ${violation}`);
+  await page.screenshot({ path: join(shots, "api-standing.png"), fullPage: true });
   await page.goto(`${origin}/applications`);
   await page.getByRole("main").getByRole("link", { name: "Ward dashboard" }).click();
   await page.getByText(id).waitFor();
-  await page.getByText(/^12 of 100,000 today/).waitFor();
+  await page.getByText(/^25 of 100,000 today/).waitFor();
   for (const violation of await violations(page)) faults.push(`application with failures: ${violation}`);
   await page.screenshot({ path: join(shots, "application-failures.png"), fullPage: true });
   await page.goto(`${origin}/audit`);

@@ -108,6 +108,9 @@ testkit::on_both_databases! {
         let market = Market::open(database, json!({})).await;
         let pharmacy = market.installation.tenant("pharmacy").await;
         let caller = market.caller();
+        let standing = format!("/apis/{}/availability", market.api.id);
+        let before = pharmacy.consumer().get(&standing).await.ok();
+        assert_eq!(before["answered"], json!(null), "of no calls nothing is said");
         let delay = Duration::from_millis(60);
         for number in 0..40 {
             if number == 30 {
@@ -136,6 +139,12 @@ testkit::on_both_databases! {
         assert_eq!(metrics["statusCodes"], json!({ "200": 40, "500": 10 }));
         let p95 = metrics["p95ResponseTimeMs"].as_f64().unwrap();
         assert!((58.0..2_000.0).contains(&p95), "{metrics}");
+        let standing = pharmacy.consumer().get(&standing).await.ok();
+        assert_eq!(standing["answered"], 80.0, "whoever sees the API sees how it does");
+        assert!((58.0..2_000.0).contains(&standing["p95ResponseTimeMs"].as_f64().unwrap()));
+        let hours = standing["hours"].as_array().unwrap();
+        assert_eq!(hours.len(), 24);
+        assert!(!standing.to_string().contains("50,"), "but not how often it is called");
         let mean = metrics["averageResponseTimeMs"].as_f64().unwrap();
         assert!((11.0..p95).contains(&mean), "{metrics}");
         assert!(metrics["p99ResponseTimeMs"].as_f64().unwrap() >= p95, "{metrics}");

@@ -6,13 +6,14 @@ use axum::{
     extract::{Path, Query},
     response::Response,
 };
+use jiff::tz::TimeZone;
 use market::{
-    ApiListing, Endpoint, MarketError, Page, Period, SubscriptionDraft, SubscriptionFilter,
-    UsagePart,
+    ApiListing, Availability, Endpoint, MarketError, Page, Period, SubscriptionDraft,
+    SubscriptionFilter, UsagePart,
 };
 use model::{
-    ApiVersion, Application, Approval, Limit, LimitAmount, LimitScope, Name, Plan, QuotaPeriod,
-    SubscriptionStatus, VersionStatus,
+    ApiVersion, Application, Approval, Limit, LimitAmount, LimitScope, Name, PersonalData, Plan,
+    QuotaPeriod, SubscriptionStatus, VersionStatus,
 };
 use semver::Version;
 use serde::Deserialize;
@@ -20,9 +21,9 @@ use spec::{OperationSummary, Syntax};
 
 use super::{id, page, sign_in::told};
 use crate::{
-    chart::Sparkline,
+    chart::{Sparkline, Strip},
     failure::{Answer, Failure, sentence},
-    format::{Moment, duration, grouped, percent, quantile, query, short},
+    format::{Moment, duration, grouped, percent, quantile, query, short, whole},
     frame::{Flash, Frame, Section},
     markdown::SafeHtml,
     reference::{Operation, Reference, samples},
@@ -59,6 +60,14 @@ struct Overview {
     agreements: Vec<Held>,
     endpoint: Option<String>,
     first_call: Option<String>,
+    standing: Doing,
+}
+
+/// How an API did in the last 24 hours.
+struct Doing {
+    /// How it is in a word, as a status, and how its calls went; none after too few calls.
+    told: Option<(&'static str, &'static str, String)>,
+    hours: Strip,
 }
 
 /// Calls, errors and how long they took, of the last thirty days.
@@ -306,12 +315,57 @@ pub(crate) async fn overview(
             .filter_map(|(label, url)| Some((label, url.as_ref()?.to_string())))
             .collect(),
         agreements: agreements(&visit, &listing).await?,
+        standing: Doing::of(&market.read_availability(&visit.request, api.id).await?),
         numbers,
         endpoint,
         first_call,
         frame,
         head,
     })
+}
+
+impl Doing {
+    fn of(found: &Availability) -> Self {
+        let told = found.overall.map(|standing| {
+            let (class, word) = match standing.answered {
+                share if share >= WELL => ("active", "answers"),
+                share if share >= BADLY => ("pending", "some calls fail"),
+                _ => ("failed", "many calls fail"),
+            };
+            let words = format!(
+                "{} of calls answered; half within {}, 95 % within {}.",
+                share(standing.answered),
+                duration(whole(standing.p50_micros)),
+                duration(whole(standing.p95_micros)),
+            );
+            (class, word, words)
+        });
+        let hours = found.hours.iter().map(|(start, answered)| {
+            let at = start.to_zoned(TimeZone::UTC).strftime("%H:%M").to_string();
+            match answered {
+                None => (at + " UTC: too few calls to say", ""),
+                Some(answered) => {
+                    let class = match *answered {
+                        share if share >= WELL => "good",
+                        share if share >= BADLY => "fair",
+                        _ => "poor",
+                    };
+                    (format!("{at} UTC: {} answered", share(*answered)), class)
+                }
+            }
+        });
+        Self { told, hours: Strip(hours.collect()) }
+    }
+}
+
+/// With this share of calls answered an API does well, with less than [`BADLY`] it does badly.
+const WELL: f64 = 0.995;
+const BADLY: f64 = 0.95;
+
+/// Such as `99.93 %`: rounded down, so that a call that failed shows.
+fn share(answered: f64) -> String {
+    let hundredths = (answered * 10_000.0).floor() / 100.0;
+    if hundredths >= 100.0 { "100 %".to_owned() } else { format!("{hundredths:.2} %") }
 }
 
 impl Numbers {
@@ -352,10 +406,10 @@ fn facts(listing: &ApiListing) -> Vec<(&'static str, String)> {
     let list = |slugs: &[model::Slug]| {
         slugs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     };
-    let personal = match (classification.contains_phi, classification.contains_pii) {
-        (true, _) => "Health data of patients (PHI)",
-        (false, true) => "Personal data",
-        (false, false) => "None",
+    let personal = match classification.personal_data() {
+        PersonalData::Health => "Health data of patients (PHI)",
+        PersonalData::Personal => "Personal data",
+        PersonalData::None => "None",
     };
     let visibility = match &api.visibility {
         model::Visibility::Public => "All organisations",

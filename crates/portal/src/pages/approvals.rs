@@ -5,7 +5,7 @@ use authz::Action;
 use axum::{extract::Path, response::Response};
 use http::StatusCode;
 use market::{ApiListing, MarketError, Page, Review, SubscriptionMove};
-use model::{ApiVersion, SubscriptionId, SubscriptionStatus, VersionStatus};
+use model::{ApiVersion, PersonalData, SubscriptionId, SubscriptionStatus, VersionStatus};
 
 use super::{
     api::{Head, PlanCard, sensitivity},
@@ -124,10 +124,10 @@ async fn show_agreement(
     let version = listing.versions.iter().find(|version| version.id == agreement.version);
     let frame = visit.frame(Section::Approvals, format!("Access to {}", listing.api.name)).await?;
     let classification = &listing.api.classification;
-    let data = match (classification.contains_phi, classification.contains_pii) {
-        (true, _) => "Health data of patients (PHI)",
-        (false, true) => "Personal data",
-        (false, false) => "No personal data",
+    let data = match classification.personal_data() {
+        PersonalData::Health => "Health data of patients (PHI)",
+        PersonalData::Personal => "Personal data",
+        PersonalData::None => "No personal data",
     };
     let categories: Vec<_> =
         classification.data_categories.iter().map(ToString::to_string).collect();

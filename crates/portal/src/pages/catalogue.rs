@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use askama::Template;
 use axum::extract::Query;
-use market::{ApiListing, CatalogueQuery};
+use market::{CatalogueHit, CatalogueQuery, Label};
 use serde::Deserialize;
 
-use super::{api::current, page};
+use super::{api::current, page, reviews::rated};
 use crate::{
     failure::Answer,
     format::{grouped, query},
@@ -23,8 +23,7 @@ struct Catalogue {
     frame: Frame,
     total: u64,
     cards: Vec<Card>,
-    categories: Vec<Facet>,
-    tags: Vec<Facet>,
+    facets: Vec<(&'static str, Vec<Facet>)>,
     suggestions: Vec<(String, String)>,
     is_filtered: bool,
     previous: Option<String>,
@@ -43,6 +42,8 @@ struct Card {
     status: &'static str,
     is_phi: bool,
     is_private: bool,
+    /// Such as `4.3 of 5, by 12 people`; none without reviews.
+    rating: Option<String>,
 }
 
 /// A piece of a text, which may be one of the words that were searched for.
@@ -66,13 +67,53 @@ pub(crate) struct Wanted {
     q: String,
     category: String,
     tag: String,
+    owner: String,
+    data: String,
+    status: String,
     page: Option<u32>,
 }
 
+/// What the list can be narrowed by: in words, and in the address.
+const LABELS: [(Label, &str, &str); 5] = [
+    (Label::Category, "Categories", "category"),
+    (Label::PersonalData, "Personal data", "data"),
+    (Label::Status, "Status", "status"),
+    (Label::Owner, "Owners", "owner"),
+    (Label::Tag, "Tags", "tag"),
+];
+
+/// Values of a label that are shown.
+const VALUES: usize = 20;
+
 impl Wanted {
+    fn value(&self, label: Label) -> &String {
+        match label {
+            Label::Category => &self.category,
+            Label::Tag => &self.tag,
+            Label::Owner => &self.owner,
+            Label::PersonalData => &self.data,
+            Label::Status => &self.status,
+        }
+    }
+
+    /// The first page with another value of a label.
+    fn with(&self, label: Label, value: &str) -> Self {
+        let mut other = Self { page: None, ..self.clone() };
+        let slot = match label {
+            Label::Category => &mut other.category,
+            Label::Tag => &mut other.tag,
+            Label::Owner => &mut other.owner,
+            Label::PersonalData => &mut other.data,
+            Label::Status => &mut other.status,
+        };
+        value.clone_into(slot);
+        other
+    }
+
     fn link(&self) -> String {
         let mut parts = Vec::new();
-        for (name, value) in [("q", &self.q), ("category", &self.category), ("tag", &self.tag)] {
+        let labels = LABELS.map(|(label, _, name)| (name, self.value(label)));
+        for (name, value) in std::iter::once(("q", &self.q)).chain(labels) {
             if !value.is_empty() {
                 parts.push(format!("{name}={}", query(value)));
             }
@@ -92,15 +133,14 @@ pub(crate) async fn show(visit: Visit, Query(wanted): Query<Wanted>) -> Answer {
     let mut frame = visit.frame(Section::Catalogue, "Catalogue").await?;
     frame.query.clone_from(&wanted.q);
     let number = wanted.page.unwrap_or(1).clamp(1, 10_000);
-    let chosen = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let chosen = LABELS.iter().map(|(label, ..)| (*label, wanted.value(*label).clone()));
     let found = visit
         .market()
         .search_apis(
             &visit.request,
             CatalogueQuery {
                 text: wanted.q.chars().take(200).collect(),
-                category: chosen(&wanted.category),
-                tag: chosen(&wanted.tag),
+                only: chosen.filter(|(_, value)| !value.is_empty()).collect(),
                 page: number,
                 limit: IN_A_PAGE,
             },
@@ -108,26 +148,23 @@ pub(crate) async fn show(visit: Visit, Query(wanted): Query<Wanted>) -> Answer {
         .await?;
     let pages = found.total.div_ceil(IN_A_PAGE.into()).max(1);
     let to = |page: u32| Wanted { page: Some(page), ..wanted.clone() }.link();
-    let facet = |label: &str, count: u64, is_chosen: bool, then: Wanted| Facet {
-        label: label.to_owned(),
-        count,
-        link: Wanted { page: None, ..then }.link(),
-        is_chosen,
-    };
-    let toggled =
-        |value: &str, is_chosen: bool| if is_chosen { String::new() } else { value.to_owned() };
-    let categories = found.categories.iter().map(|(slug, count)| {
-        let is_chosen = *slug == wanted.category;
-        facet(
-            slug,
-            *count,
-            is_chosen,
-            Wanted { category: toggled(slug, is_chosen), ..wanted.clone() },
-        )
-    });
-    let tags = found.tags.iter().take(20).map(|(slug, count)| {
-        let is_chosen = *slug == wanted.tag;
-        facet(slug, *count, is_chosen, Wanted { tag: toggled(slug, is_chosen), ..wanted.clone() })
+    let facets = LABELS.iter().filter_map(|(label, title, _)| {
+        let values = found.facets.get(label)?.iter().take(VALUES);
+        let values: Vec<Facet> = values
+            .map(|(value, count)| {
+                let is_chosen = value == wanted.value(*label);
+                Facet {
+                    label: in_words(*label, value),
+                    count: *count,
+                    link: wanted.with(*label, if is_chosen { "" } else { value }).link(),
+                    is_chosen,
+                }
+            })
+            .collect();
+        // What all have in common narrows nothing.
+        let is_useful = values.iter().any(|value| value.is_chosen || value.count < found.total)
+            || values.len() > 1;
+        is_useful.then_some((*title, values))
     });
     let suggestions = found
         .suggestions
@@ -136,18 +173,29 @@ pub(crate) async fn show(visit: Visit, Query(wanted): Query<Wanted>) -> Answer {
     page(&Catalogue {
         frame,
         total: found.total,
-        categories: categories.collect(),
-        tags: tags.collect(),
+        facets: facets.collect(),
         suggestions: suggestions.collect(),
-        is_filtered: !(wanted.q.is_empty() && wanted.category.is_empty() && wanted.tag.is_empty()),
+        is_filtered: Wanted { page: None, ..wanted.clone() }.link() != "/catalogue",
         previous: (number > 1).then(|| to(number - 1)),
         next: (u64::from(number) < pages).then(|| to(number + 1)),
         pages: format!("Page {} of {}", number, grouped(pages)),
-        cards: found.hits.into_iter().map(|hit| card(&hit.listing, &hit.highlights)).collect(),
+        cards: found.hits.iter().map(card).collect(),
     })
 }
 
-fn card(listing: &ApiListing, highlights: &[market::Highlight]) -> Card {
+/// A value as people call it.
+fn in_words(label: Label, value: &str) -> String {
+    let words = match (label, value) {
+        (Label::PersonalData, "phi") => "health data of patients",
+        (Label::PersonalData, "pii") => "other personal data",
+        (Label::Status, "pending_approval") => "pending",
+        (_, value) => value,
+    };
+    words.to_owned()
+}
+
+fn card(hit: &CatalogueHit) -> Card {
+    let CatalogueHit { listing, highlights, .. } = hit;
     let api = &listing.api;
     let found = |field: &str| {
         let of = highlights.iter().find(|highlight| highlight.field == field);
@@ -165,6 +213,7 @@ fn card(listing: &ApiListing, highlights: &[market::Highlight]) -> Card {
         status: version.map_or("draft", |version| version.status.as_str()),
         is_phi: api.classification.contains_phi,
         is_private: matches!(api.visibility, model::Visibility::Private),
+        rating: rated(hit.rating),
     }
 }
 

@@ -2,7 +2,10 @@
 
 use askama::Template;
 use authz::Action;
-use axum::{extract::Path, response::Response};
+use axum::{
+    extract::{Path, Query},
+    response::Response,
+};
 use http::StatusCode;
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use market::{
@@ -15,6 +18,7 @@ use model::{
     Quota, QuotaPeriod, Resilience, Sensitivity, Slug, SubscriptionStatus, UpstreamTls, Validation,
     VersionStatus,
 };
+use serde::Deserialize;
 
 use super::{
     api::{PlanCard, current},
@@ -24,7 +28,7 @@ use super::{
 use crate::{
     failure::{Answer, Failure, sentence},
     form::Form,
-    format::Moment,
+    format::{Moment, grouped},
     frame::{Flash, Frame, Section},
     visit::{Submission, Visit},
 };
@@ -39,7 +43,19 @@ const FINDINGS: usize = 200;
 struct List {
     frame: Frame,
     apis: Vec<Line>,
-    total: u64,
+    previous: Option<u32>,
+    next: Option<u32>,
+    pages: String,
+}
+
+/// APIs in a page of the list.
+const LISTED: u32 = 50;
+
+/// What the address of the list says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Wanted {
+    page: Option<u32>,
 }
 
 struct Line {
@@ -109,12 +125,15 @@ struct ConsumerLine {
     status: &'static str,
 }
 
-pub(crate) async fn list(visit: Visit) -> Answer {
+pub(crate) async fn list(visit: Visit, Query(wanted): Query<Wanted>) -> Answer {
     visit.market().require(&visit.request, Action::RegisterApi).await?;
     let frame = visit.frame(Section::Publish, "APIs we publish").await?;
     let owner = Some(visit.request.caller.tenant.to_string());
     let filter = ApiFilter { owner, ..ApiFilter::default() };
-    let found = visit.market().list_apis(&visit.request, &filter, Page::numbered(1, 200)).await?;
+    let number = wanted.page.unwrap_or(1).clamp(1, 100_000);
+    let listed = Page::numbered(number, LISTED);
+    let found = visit.market().list_apis(&visit.request, &filter, listed).await?;
+    let pages = found.total.div_ceil(LISTED.into()).max(1);
     let line = |listing: &ApiListing| {
         let shown = current(&listing.versions);
         Line {
@@ -126,7 +145,13 @@ pub(crate) async fn list(visit: Visit) -> Answer {
             changed: visit.moment(listing.api.updated_at),
         }
     };
-    page(&List { frame, apis: found.items.iter().map(line).collect(), total: found.total })
+    page(&List {
+        frame,
+        apis: found.items.iter().map(line).collect(),
+        previous: (number > 1).then(|| number - 1),
+        next: (u64::from(number) < pages).then(|| number + 1),
+        pages: format!("Page {} of {}", number, grouped(pages)),
+    })
 }
 
 pub(crate) async fn show_new(visit: Visit) -> Answer {

@@ -165,7 +165,7 @@ impl Line {
 }
 
 /// `4.3 of 5, by 12 people`
-fn rated(rating: Rating) -> Option<String> {
+pub(super) fn rated(rating: Rating) -> Option<String> {
     let tenths = rating.tenths()?;
     let people = if rating.reviews == 1 { "person" } else { "people" };
     Some(format!("{}.{} of 5, by {} {people}", tenths / 10, tenths % 10, rating.reviews))

@@ -24,7 +24,8 @@ use crate::{
     visit::Visit,
 };
 
-const PERIODS: [(Period, &str); 4] = [
+const PERIODS: [(Period, &str); 5] = [
+    (Period::Quarter, "live: last 15 minutes"),
     (Period::Hour, "last hour"),
     (Period::Day, "last 24 hours"),
     (Period::Week, "last 7 days"),
@@ -57,6 +58,8 @@ struct Traffic {
     failed: Option<Vec<Failed>>,
     export: String,
     is_empty: bool,
+    /// The page brings itself up to date.
+    is_live: bool,
 }
 
 /// A row of the table.
@@ -219,6 +222,7 @@ pub(crate) async fn show(visit: Visit, Query(mut wanted): Query<Wanted>) -> Answ
         failed,
         export: wanted.address("/traffic.csv"),
         is_empty: total.calls == 0,
+        is_live: period == Period::Quarter,
         frame,
     })
 }
@@ -340,7 +344,7 @@ impl Step {
         let tally = &trend.tally;
         let start = trend.start.to_zoned(TimeZone::UTC);
         let form = match period {
-            Period::Hour | Period::Day => "%-d %b, %H:%M",
+            Period::Quarter | Period::Hour | Period::Day => "%-d %b, %H:%M",
             Period::Week | Period::Month => "%-d %b %Y",
         };
         let took = |share| {
