@@ -61,7 +61,7 @@ impl fmt::Display for Strip {
         let label = known.map(String::as_str).collect::<Vec<_>>().join("; ");
         write!(
             out,
-            "<svg class=\"strip\" viewBox=\"0 0 {width} 24\" role=\"img\" aria-label=\"By hour: {}\">",
+            "<svg class=\"strip\" viewBox=\"0 0 {width} 24\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"By hour: {}\">",
             Attribute(&label)
         )?;
         for (number, (words, class)) in self.0.iter().enumerate() {

@@ -364,7 +364,7 @@ const BADLY: f64 = 0.95;
 
 /// Such as `99.93 %`: rounded down, so that a call that failed shows.
 fn share(answered: f64) -> String {
-    let hundredths = (answered * 10_000.0).floor() / 100.0;
+    let hundredths = (answered * 10_000.0 + 1e-6).floor() / 100.0;
     if hundredths >= 100.0 { "100 %".to_owned() } else { format!("{hundredths:.2} %") }
 }
 
