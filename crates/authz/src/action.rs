@@ -239,6 +239,8 @@ actions! {
     ReadUser = "user.read", ADMINS;
     /// Invite a person.
     InviteUser = "user.invite", ADMINS;
+    /// Invite a person anew, whose password or invitation is lost.
+    ReinviteUser = "user.reinvite", ADMINS;
     /// Replace a person's account.
     ReplaceUser = "user.replace", ADMINS;
     /// Change a person's account.

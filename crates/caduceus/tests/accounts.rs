@@ -149,6 +149,34 @@ testkit::on_both_databases! {
         person.get("/me").await.assert_problem(401, "unauthenticated");
     }
 
+    async fn whoever_lost_the_password_is_invited_anew(database: Database) {
+        let (installation, hospital) = start(database).await;
+        let (nobody, admin) = (installation.anonymous(), hospital.admin());
+        let people = admin.get("/admin/users").await.ok();
+        let person = people["items"].as_array().unwrap().iter().find(|one| one["roles"] == json!(["consumer"]));
+        let person = person.unwrap();
+        let (id, email) = (person["id"].as_str().unwrap(), person["email"].as_str().unwrap());
+        let path = format!("/admin/users/{id}/invitation");
+        hospital.consumer().get("/me").await.ok();
+        let lost = admin.post(&path, &json!({})).await.ok();
+        hospital.consumer().get("/me").await.assert_problem(401, "unauthenticated");
+        let old = [("grant_type", "password"), ("username", email), ("password", PASSWORD)];
+        nobody.ask_token(&old).await.assert_problem(401, "unauthenticated");
+        let found = admin.post(&path, &json!({})).await.ok();
+        assert_eq!((&found["status"], &found["id"]), (&json!("invited"), &person["id"]));
+        let accept = |invited: &serde_json::Value| {
+            json!({ "token": invited["invitationToken"], "password": "quite another password" })
+        };
+        let to = "/auth/accept-invitation";
+        nobody.post(to, &accept(&lost)).await.assert_problem(401, "unauthenticated");
+        nobody.post(to, &accept(&found)).await.ok();
+        nobody.ask_token(&old).await.assert_problem(401, "unauthenticated");
+        let again = nobody.sign_in(email, "quite another password").await;
+        assert_eq!(again.get("/me").await.ok()["roles"], person["roles"]);
+        let other = installation.tenant("elsewhere").await;
+        other.admin().post(&path, &json!({})).await.assert_problem(404, "user_not_found");
+    }
+
     async fn the_installation_is_set_up_once_and_keeps_an_administrator(database: Database) {
         let (installation, _hospital) = start(database).await;
         let body = json!({

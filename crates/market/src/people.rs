@@ -98,6 +98,38 @@ impl Market {
         store::account::insert(change.tx(), &user)
             .await
             .map_err(MarketError::duplicate_as(Conflict::Taken(Kind::User, "e-mail address")))?;
+        let invited = self.give_invitation(&mut change, user).await?;
+        change.finish(invited).await
+    }
+
+    /// Invites a person anew, whose password or invitation is lost: with a new one-time token they choose a password. The
+    /// password and the token that they had are good no longer, and their sessions end.
+    pub async fn reinvite_user(
+        &self,
+        request: &Request,
+        id: UserId,
+    ) -> Result<InvitedUser, MarketError> {
+        let mut change = match self.begin(request, Action::ReinviteUser).await? {
+            Begun::Fresh(change) => change,
+            Begun::Done(invited) => return Ok(invited),
+        };
+        let mut user = find(request, &mut change, id).await?;
+        user.status = UserStatus::Invited;
+        user.updated_at = self.clock.now();
+        user.revision += 1;
+        store::account::update(change.tx(), &user).await?;
+        store::session::end_all_of(change.tx(), user.id, None, self.clock.now()).await?;
+        require_administrator(&mut change).await?;
+        let invited = self.give_invitation(&mut change, user).await?;
+        change.finish(invited).await
+    }
+
+    /// Gives a person who is to be invited a one-time token, and tells them of it where letters are sent.
+    async fn give_invitation(
+        &self,
+        change: &mut Change<'_>,
+        user: User,
+    ) -> Result<InvitedUser, MarketError> {
         let token = secrets::one_time_token();
         let digest = secrets::sha256_hex(&[token.as_bytes()]);
         let expires_at = self.invitation_expiry();
@@ -106,16 +138,10 @@ impl Market {
             let sealed = self.secrets.seal(token.as_bytes())?;
             store::account::keep_invitation(change.tx(), user.id, Some(sealed)).await?;
         }
-        change.audit(tenant, user.id, json!({ "roles": user.roles })).await?;
-        change.announce(tenant, EventKind::UserChanged, user.id).await?;
-        change.announce(tenant, EventKind::UserInvited, user.id).await?;
-        change
-            .finish(InvitedUser {
-                user,
-                invitation_token: token,
-                invitation_expires_at: expires_at,
-            })
-            .await
+        change.audit(user.tenant, user.id, json!({ "roles": user.roles })).await?;
+        change.announce(user.tenant, EventKind::UserChanged, user.id).await?;
+        change.announce(user.tenant, EventKind::UserInvited, user.id).await?;
+        Ok(InvitedUser { user, invitation_token: token, invitation_expires_at: expires_at })
     }
 
     /// Changes an account. Taking roles away, or disabling it, holds for its open sessions at once.

@@ -80,6 +80,7 @@ pub(crate) fn router() -> Router<Arc<Portal>> {
         .route("/audit.csv", get(audit::export))
         .route("/admin/people", get(admin::people).post(admin::invite))
         .route("/admin/people/{user}", post(admin::change_person))
+        .route("/admin/people/{user}/invite", post(admin::reinvite))
         .route("/admin/people/{user}/remove", post(admin::remove_person))
         .route("/admin/organisations", get(admin::tenants).post(admin::create_tenant))
         .route("/admin/organisations/{tenant}", post(admin::change_tenant))

@@ -148,15 +148,17 @@ pub async fn set_password(tx: &mut Tx, id: UserId, hash: &str) -> Result<(), Sto
     Ok(())
 }
 
-/// Sets the digest of an invitation's one-time token.
+/// Sets the digest of an invitation's one-time token. A password that there was is good no longer.
 pub async fn set_invitation(
     tx: &mut Tx,
     id: UserId,
     digest: &str,
     expires_at: Timestamp,
 ) -> Result<(), StoreError> {
-    const SQL: &str =
-        "UPDATE account SET invitation_digest = $1, invitation_expires_at = $2 WHERE id = $3";
+    const SQL: &str = "
+        UPDATE account SET invitation_digest = $1, invitation_expires_at = $2, password_hash = NULL,
+                           failed_attempts = 0, locked_until = NULL
+        WHERE id = $3";
     tx.statement("account::set_invitation", SQL)
         .bind(digest.to_owned())
         .bind(expires_at.as_microsecond())

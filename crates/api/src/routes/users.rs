@@ -32,6 +32,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         get("/admin/users/{id}", Action::ReadUser, "Read a person's account")
             .answers::<UserView>()
             .run(read),
+        post(
+            "/admin/users/{id}/invitation",
+            Action::ReinviteUser,
+            "Invite a person anew; the one-time token is shown once",
+        )
+        .answers::<InvitedView>()
+        .run(reinvite),
         put("/admin/users/{id}", Action::ReplaceUser, "Replace a person's account")
             .answers::<UserView>()
             .body(replace),
@@ -97,6 +104,13 @@ impl From<User> for UserView {
     }
 }
 
+impl From<InvitedUser> for InvitedView {
+    fn from(invited: InvitedUser) -> Self {
+        let InvitedUser { user, invitation_token, invitation_expires_at } = invited;
+        Self { user: user.into(), invitation_token, invitation_expires_at }
+    }
+}
+
 impl From<UserBody> for UserChange {
     fn from(body: UserBody) -> Self {
         let UserBody { name, roles, active } = body;
@@ -115,10 +129,16 @@ async fn invite(call: Call, body: InviteBody) -> Result<Reply, Problem> {
     let InviteBody { email, name, roles, tenant_id } = body;
     let draft = UserDraft { tenant: tenant_id, email, name, roles };
     let invited = call.market.invite_user(call.request(), draft).await?;
-    let InvitedUser { user, invitation_token, invitation_expires_at } = invited;
-    let (id, revision) = (user.id, user.revision);
-    let view = InvitedView { user: user.into(), invitation_token, invitation_expires_at };
+    let (id, revision) = (invited.user.id, invited.user.revision);
+    let view = InvitedView::from(invited);
     Ok(Reply::created(&view).revision(revision).location(&format!("/admin/users/{id}")))
+}
+
+async fn reinvite(call: Call) -> Result<Reply, Problem> {
+    let id = call.id("id", Kind::User)?;
+    let invited = call.market.reinvite_user(call.request(), id).await?;
+    let revision = invited.user.revision;
+    Ok(Reply::ok(&InvitedView::from(invited)).revision(revision))
 }
 
 async fn read(call: Call) -> Result<Reply, Problem> {

@@ -382,6 +382,16 @@ await journey("somebody is invited and gets in", async (page) => {
   await other.page.getByRole("heading", { name: "Sign in" }).waitFor();
   await signIn(other.page, { email: "night@north-clinic.example", password: "four words in a row" });
   await other.page.getByRole("heading", { name: /Night pharmacist/ }).waitFor();
+  await page.getByText("Invite anew Night pharmacist").click();
+  await page.getByRole("button", { name: "Make a code" }).click();
+  const another = await page.locator("#secret").textContent();
+  await other.page.goto(`${origin}/invitation`);
+  await other.page.getByLabel("Invitation code").fill(another);
+  await other.page.getByLabel("New password").fill("five words are better still");
+  await other.page.getByLabel("The same password again").fill("five words are better still");
+  await other.page.getByRole("button", { name: "Set the password" }).click();
+  await signIn(other.page, { email: "night@north-clinic.example", password: "five words are better still" });
+  await other.page.getByRole("heading", { name: /Night pharmacist/ }).waitFor();
   await other.context.close();
 });
 

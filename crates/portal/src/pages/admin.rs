@@ -5,8 +5,8 @@ use authz::Action;
 use axum::extract::Path;
 use http::StatusCode;
 use market::{
-    CategoryDraft, InstallationSettings, MarketError, Page, TenantChange, TenantDraft, UserChange,
-    UserDraft,
+    CategoryDraft, InstallationSettings, InvitedUser, MarketError, Page, TenantChange, TenantDraft,
+    UserChange, UserDraft,
 };
 use model::{Category, Email, Name, Role, Roles, Slug, Tenant, TenantId, User, UserStatus};
 
@@ -206,13 +206,23 @@ pub(crate) async fn invite(submission: Submission) -> Answer {
     let tenant = form.filled("tenant").map(id::<TenantId>).transpose()?;
     let draft = UserDraft { tenant, email, name, roles: ticked(form) };
     match visit.market().invite_user(&visit.request, draft).await {
-        Ok(invited) => {
-            let until = visit.moment(invited.invitation_expires_at);
-            let shown = (invited.user.name.to_string(), invited.invitation_token, until);
-            people_with(visit, Form::default(), None, Some(shown)).await
-        }
+        Ok(invited) => show_code(visit, invited).await,
         Err(error) => people_with(visit, form.clone(), Some(explained(error)?), None).await,
     }
+}
+
+pub(crate) async fn reinvite(Path(user): Path<String>, submission: Submission) -> Answer {
+    let visit = &submission.visit;
+    match visit.market().reinvite_user(&visit.request, id(&user)?).await {
+        Ok(invited) => show_code(visit, invited).await,
+        Err(error) => people_with(visit, Form::default(), Some(explained(error)?), None).await,
+    }
+}
+
+async fn show_code(visit: &Visit, invited: InvitedUser) -> Answer {
+    let until = visit.moment(invited.invitation_expires_at);
+    let shown = (invited.user.name.to_string(), invited.invitation_token, until);
+    people_with(visit, Form::default(), None, Some(shown)).await
 }
 
 pub(crate) async fn change_person(Path(user): Path<String>, submission: Submission) -> Answer {
