@@ -2,6 +2,8 @@
 //!
 //! `open_loop ADDRESS CALLS_PER_SECOND SECONDS CONNECTIONS KEYS ROUTES` prints one JSON object. A load maker that waits
 //! for an answer before it asks again hides that others would have waited as well; this one does not wait.
+//!
+//! Each line of the file KEYS is a key, which calls one of the routes in turn, or a key and the path that it may call.
 
 use std::{
     cell::RefCell,
@@ -48,11 +50,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let calls = Rc::new(Mutex::new(calls));
     let outcome = Rc::new(RefCell::new(Outcome::default()));
     let mut workers = JoinSet::new();
-    for _ in 0..connections {
+    for number in 0..connections {
+        // No two connections call with the same keys one after the other.
+        let first = number * requests.len() / connections;
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (calls, requests) = (Rc::clone(&calls), Rc::clone(&requests));
-        workers.spawn_local(serve(stream, calls, requests, Rc::clone(&outcome)));
+        workers.spawn_local(serve(stream, calls, requests, first, Rc::clone(&outcome)));
     }
     let pacer = thread::spawn(move || pace(&due, rate, seconds));
     while workers.join_next().await.is_some() {}
@@ -97,11 +101,14 @@ fn pace(due: &mpsc::UnboundedSender<Instant>, rate: f64, seconds: f64) {
 }
 
 fn requests(address: &str, keys: &str, routes: usize) -> Result<Vec<String>, Box<dyn Error>> {
-    let request = |(number, key): (usize, &str)| {
+    let request = |(number, line): (usize, &str)| {
+        let (key, path) = match line.split_once(' ') {
+            Some((key, path)) => (key, path.to_owned()),
+            None => (line, format!("/api-{:03}", number % routes)),
+        };
         format!(
-            "GET /api-{:03}/patients/{number} HTTP/1.1\r\nHost: {address}\r\nX-API-Key: {key}\r\n\
-             Accept: application/json\r\nUser-Agent: open-loop\r\n\r\n",
-            number % routes
+            "GET {path}/patients/{number} HTTP/1.1\r\nHost: {address}\r\nX-API-Key: {key}\r\n\
+             Accept: application/json\r\nUser-Agent: open-loop\r\n\r\n"
         )
     };
     Ok(std::fs::read_to_string(keys)?.lines().enumerate().map(request).collect())
@@ -112,10 +119,11 @@ async fn serve(
     mut stream: TcpStream,
     calls: Rc<Mutex<mpsc::UnboundedReceiver<Instant>>>,
     requests: Rc<Vec<String>>,
+    first: usize,
     outcome: Rc<RefCell<Outcome>>,
 ) {
     let mut answer = Vec::new();
-    let mut number = 0;
+    let mut number = first;
     loop {
         let Some(due) = calls.lock().await.recv().await else { return };
         number = (number + 7_919) % requests.len();
