@@ -242,6 +242,9 @@ impl From<MarketError> for Problem {
             MarketError::Unauthenticated => {
                 Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
             }
+            MarketError::SecondFactorRequired => {
+                Self::new(StatusCode::UNAUTHORIZED, "second_factor_required", detail)
+            }
             MarketError::TooManyAttempts(wait) => {
                 let mut problem =
                     Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", detail);

@@ -78,6 +78,16 @@ actions! {
     ReadMe = "me.read", Access::SignedIn;
     /// Change one's own password.
     ChangePassword = "me.change_password", Access::SignedIn;
+    /// See whether one's own account has a second factor.
+    ReadSecondFactor = "second_factor.read", Access::SignedIn;
+    /// Begin a second factor of one's own account.
+    BeginSecondFactor = "second_factor.begin", Access::SignedIn;
+    /// Confirm it with its first code.
+    ConfirmSecondFactor = "second_factor.confirm", Access::SignedIn;
+    /// Make new recovery codes.
+    RenewRecoveryCodes = "second_factor.renew_recovery_codes", Access::SignedIn;
+    /// Remove the second factor of one's own account.
+    RemoveSecondFactor = "second_factor.remove", Access::SignedIn;
     /// List one's own sessions, or those of the tenant.
     ListSessions = "session.list", Access::SignedIn;
     /// End one's own session, or one of the tenant's.

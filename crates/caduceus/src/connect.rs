@@ -1,10 +1,14 @@
 //! Signing in to an installation from the command line.
 
-use std::{fs, io::IsTerminal, path::PathBuf};
+use std::{
+    fs,
+    io::{self, IsTerminal},
+    path::PathBuf,
+};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use desired::{Client, SignIn};
+use desired::{Client, ClientError, SignIn};
 use zeroize::Zeroizing;
 
 /// Which installation, and as whom.
@@ -14,7 +18,8 @@ pub(crate) struct ConnectArgs {
     /// Address of the control API; CADUCEUS_SERVER when absent.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// E-mail address to sign in with; CADUCEUS_USER when absent. The password is CADUCEUS_PASSWORD, or is asked for.
+    /// E-mail address to sign in with; CADUCEUS_USER when absent. The password is CADUCEUS_PASSWORD, or is asked for;
+    /// a code of the authenticator app, for accounts that need one, is CADUCEUS_CODE, or is asked for.
     #[arg(long, value_name = "EMAIL", conflicts_with = "client_id")]
     user: Option<String>,
     /// File with the password.
@@ -45,7 +50,17 @@ impl ConnectArgs {
                 Some(fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?)
             }
         };
-        let client = Client::sign_in(server, self.proof()?, authorities.as_deref()).await;
+        let proof = self.proof()?;
+        let mut client = Client::sign_in(server, proof.clone(), authorities.as_deref()).await;
+        if let SignIn::Password { username, password, code: None } = proof
+            && client.as_ref().is_err_and(ClientError::asks_for_code)
+            && io::stdin().is_terminal()
+        {
+            let prompt = format!("Code of {username}'s authenticator app: ");
+            let code = Some(Zeroizing::new(rpassword::prompt_password(prompt)?));
+            let proof = SignIn::Password { username, password, code };
+            client = Client::sign_in(server, proof, authorities.as_deref()).await;
+        }
         client.with_context(|| format!("signing in to {server} failed"))
     }
 
@@ -65,7 +80,7 @@ impl ConnectArgs {
         if let Some(username) = user {
             let password = match secret(self.password_file.as_ref(), "CADUCEUS_PASSWORD")? {
                 Some(password) => password,
-                None if std::io::stdin().is_terminal() => {
+                None if io::stdin().is_terminal() => {
                     let prompt = format!("Password of {username}: ");
                     Zeroizing::new(rpassword::prompt_password(prompt)?)
                 }
@@ -73,7 +88,8 @@ impl ConnectArgs {
                     bail!("the password is missing: set CADUCEUS_PASSWORD, or say --password-file")
                 }
             };
-            return Ok(SignIn::Password { username, password });
+            let code = config::variable("CADUCEUS_CODE").map(Zeroizing::new);
+            return Ok(SignIn::Password { username, password, code });
         }
         match config::variable("CADUCEUS_TOKEN") {
             Some(token) => Ok(SignIn::Token(Zeroizing::new(token))),

@@ -236,6 +236,7 @@ impl Installation {
             specification_hosts: self.settings.specifications.allowed_hosts.clone(),
             specification_max_bytes: self.settings.specifications.max_bytes,
             token_seconds: self.settings.control.token_seconds,
+            sessions_per_person: self.settings.portal.sessions_per_person,
             gateway_url: public_url.unwrap_or_else(|| format!("http://{}", self.gateway_address())),
             mail: self
                 .courier

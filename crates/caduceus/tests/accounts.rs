@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use testkit::{Database, Installation, PASSWORD, Tenant, eventually, from_now};
+use testkit::{AuthenticatorApp, Database, Installation, PASSWORD, Tenant, eventually, from_now};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_caduceus");
 
@@ -147,6 +147,88 @@ testkit::on_both_databases! {
         person.get("/applications").await.assert_problem(403, "forbidden");
         hospital.admin().patch(&users, &json!({ "active": false })).await.ok();
         person.get("/me").await.assert_problem(401, "unauthenticated");
+    }
+
+    async fn a_second_factor_is_asked_for_and_each_code_is_good_once(database: Database) {
+        let (installation, hospital) = start(database).await;
+        let (nobody, person) = (installation.anonymous(), hospital.consumer());
+        let email = person.get("/me").await.ok()["email"].as_str().unwrap().to_owned();
+        let path = "/me/second-factor";
+        let proof = json!({ "currentPassword": PASSWORD });
+        let wrong = json!({ "currentPassword": "another password" });
+        person.post(path, &wrong).await.assert_problem(422, "validation_failed");
+        let no_code = json!({ "code": "123456" });
+        person.post("/me/second-factor/confirm", &no_code).await.assert_problem(409, "no_second_factor_begun");
+        person.post("/me/second-factor/recovery-codes", &proof).await.assert_problem(409, "no_second_factor");
+
+        let begun = person.post(path, &proof).await.ok();
+        let secret = begun["secret"].as_str().unwrap().to_owned();
+        assert!(begun["uri"].as_str().unwrap().contains(&format!("secret={secret}&issuer=")));
+        nobody.sign_in(&email, PASSWORD).await;
+        let guess = json!({ "code": "000000" });
+        person.post("/me/second-factor/confirm", &guess).await.assert_problem(422, "validation_failed");
+        let app = AuthenticatorApp::with(&secret);
+        let used = app.code(0);
+        let first = json!({ "code": used });
+        let made = person.post("/me/second-factor/confirm", &first).await.ok();
+        let recovery: Vec<String> = serde_json::from_value(made["recoveryCodes"].clone()).unwrap();
+        assert_eq!(recovery.len(), 10);
+        let standing = person.get(path).await.ok();
+        assert_eq!((&standing["active"], &standing["recoveryCodesLeft"]), (&json!(true), &json!(10)));
+
+        let sign_in = async |code: Option<&str>| {
+            let mut fields = vec![("grant_type", "password"), ("username", &*email), ("password", PASSWORD)];
+            fields.extend(code.map(|code| ("code", code)));
+            nobody.ask_token(&fields).await
+        };
+        sign_in(None).await.assert_problem(401, "second_factor_required");
+        sign_in(Some(&used)).await.assert_problem(401, "unauthenticated");
+        // Clocks may differ by a step.
+        let code = app.code(1);
+        sign_in(Some(&code)).await.ok();
+        sign_in(Some(&code)).await.assert_problem(401, "unauthenticated");
+        let spoken = recovery[0].to_uppercase().replace('-', " ");
+        sign_in(Some(&spoken)).await.ok();
+        sign_in(Some(&recovery[0])).await.assert_problem(401, "unauthenticated");
+        assert_eq!(person.get(path).await.ok()["recoveryCodesLeft"], 9);
+        let entries = hospital.admin().get("/audit/events?action=token.issue").await.items();
+        let by = |how: &str| entries.iter().filter(|entry| entry["details"]["secondFactor"] == how).count();
+        assert_eq!((by("totp"), by("recovery_code")), (1, 1));
+
+        // Codes cannot be guessed: the right password does not begin the count anew.
+        let mut refused = 0;
+        for number in 0..8 {
+            sign_in(None).await;
+            refused = sign_in(Some(&format!("{number:06}"))).await.status;
+            if refused == 429 {
+                break;
+            }
+        }
+        assert_eq!(refused, 429, "the account pauses");
+        let mut rest = person.post("/me/second-factor/recovery-codes", &proof).await.ok();
+        assert_eq!(rest["recoveryCodes"].as_array_mut().unwrap().len(), 10);
+        person.post("/me/second-factor/remove", &proof).await.expect_status(204);
+        assert_eq!(person.get(path).await.ok()["active"], false);
+    }
+
+    async fn of_too_many_sessions_in_browsers_the_oldest_end(database: Database) {
+        let changes = json!({ "portal": { "sessionsPerPerson": 2 } });
+        let installation = Installation::start_with(BINARY, database, changes).await;
+        let hospital = installation.tenant("hospital").await;
+        let email = hospital.consumer().get("/me").await.ok()["email"].as_str().unwrap().to_owned();
+        let site = installation.operations();
+        let sign_in = async || {
+            let form = format!("email={}&password={}", email.replace('@', "%40"), PASSWORD.replace(' ', "+"));
+            let call = site.call(http::Method::POST, "/sign-in").body(form);
+            let call = call.header("content-type", "application/x-www-form-urlencoded");
+            let answer = call.header("sec-fetch-site", "same-origin").await.expect_status(303);
+            answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
+        };
+        let cookies = [sign_in().await, sign_in().await, sign_in().await];
+        for (cookie, status) in cookies.iter().zip([303, 200, 200]) {
+            site.get("/account").header("cookie", cookie).await.expect_status(status);
+        }
+        hospital.consumer().get("/me").await.ok();
     }
 
     async fn whoever_lost_the_password_is_invited_anew(database: Database) {

@@ -78,11 +78,19 @@ pub struct ControlTls {
 }
 
 /// The web pages, which the listener of the control API serves as well.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Portal {
     /// Where browsers reach them, when that is not the control listener itself: behind a proxy, say.
     pub public_url: Option<String>,
+    /// How many sessions a person may have in browsers at once; of more, the oldest end.
+    pub sessions_per_person: u16,
+}
+
+impl Default for Portal {
+    fn default() -> Self {
+        Self { public_url: None, sessions_per_person: 10 }
+    }
 }
 
 impl Portal {
@@ -529,6 +537,10 @@ impl Settings {
             require(false, mistake);
         }
         require(self.notices.digest_hour < 24, "notices.digestHour must be 0 to 23");
+        require(
+            (1..=1_000).contains(&self.portal.sessions_per_person),
+            "portal.sessionsPerPerson must be 1 to 1000",
+        );
         require(
             self.portal.public_url.as_deref().is_none_or(is_base_url),
             "portal.publicUrl must be http:// or https:// with a host, and at most a path",

@@ -19,6 +19,7 @@ pub struct Client {
 }
 
 /// How a client signs in.
+#[derive(Clone)]
 pub enum SignIn {
     /// As a person.
     Password {
@@ -26,6 +27,8 @@ pub enum SignIn {
         username: String,
         /// The password.
         password: Zeroizing<String>,
+        /// A code, for accounts with a second factor.
+        code: Option<Zeroizing<String>>,
     },
     /// As a program, with an OAuth client.
     ClientCredentials {
@@ -78,6 +81,13 @@ pub enum ClientError {
     /// Certificates that should be trusted cannot be read.
     #[error("the trusted certificates cannot be used")]
     Certificates(#[source] reqwest::Error),
+}
+
+impl ClientError {
+    /// Whether the password was right and a code is asked for as well.
+    pub fn asks_for_code(&self) -> bool {
+        matches!(self, Self::Refused(problem) if problem.code == "second_factor_required")
+    }
 }
 
 /// An error of the control API (RFC 9457).
@@ -294,16 +304,26 @@ impl Client {
         if token.as_str() != known {
             return Ok(());
         }
-        let form: [(&str, &str); 3] = match &self.sign_in {
+        let form: Vec<(&str, &str)> = match &self.sign_in {
             SignIn::Token(given) => {
                 token.clone_from(given);
                 return Ok(());
             }
-            SignIn::Password { username, password } => {
-                [("grant_type", "password"), ("username", username), ("password", password)]
+            SignIn::Password { username, password, code } => {
+                let mut form = vec![
+                    ("grant_type", "password"),
+                    ("username", username),
+                    ("password", password),
+                ];
+                form.extend(code.as_ref().map(|code| ("code", code.as_str())));
+                form
             }
             SignIn::ClientCredentials { id, secret } => {
-                [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret)]
+                vec![
+                    ("grant_type", "client_credentials"),
+                    ("client_id", id),
+                    ("client_secret", secret),
+                ]
             }
         };
         let url = self.base.join("auth/token").expect("a plain path can be joined");

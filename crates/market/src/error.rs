@@ -35,6 +35,11 @@ pub enum MarketError {
     /// Name, password, secret or token are wrong.
     #[error("the credentials are wrong, expired or disabled")]
     Unauthenticated,
+    /// The password is right, and a code is asked for as well.
+    #[error(
+        "the account has a second factor: give a code of the authenticator app, or a recovery code"
+    )]
+    SecondFactorRequired,
     /// Too many wrong credentials.
     #[error("too many failed attempts; try again in {} seconds", .0.as_secs().max(1))]
     TooManyAttempts(Duration),
@@ -146,6 +151,12 @@ pub enum Conflict {
     /// The installation is set up already.
     #[error("the installation is set up already")]
     AlreadySetUp,
+    /// There is no second factor that waits for its first code.
+    #[error("no second factor was begun")]
+    NoSecondFactorBegun,
+    /// There is no second factor.
+    #[error("the account has no second factor")]
+    NoSecondFactor,
     /// Nobody would be left who could administer the installation.
     #[error("the last platform administrator cannot be removed, disabled or demoted")]
     LastAdministrator,
@@ -167,6 +178,8 @@ impl Conflict {
             Self::CredentialNotActive => "credential_not_active",
             Self::TooMany(_) => "too_many",
             Self::AlreadySetUp => "already_set_up",
+            Self::NoSecondFactorBegun => "no_second_factor_begun",
+            Self::NoSecondFactor => "no_second_factor",
             Self::LastAdministrator => "last_administrator",
         }
     }

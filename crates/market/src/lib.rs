@@ -31,6 +31,7 @@ mod plans;
 mod portal_sessions;
 mod request_rules;
 mod reviews;
+mod second_factor;
 mod secrets;
 mod sessions;
 mod settings;
@@ -39,6 +40,7 @@ mod specifications;
 mod subscriptions;
 mod tenants;
 mod tokens;
+mod totp;
 mod usage;
 mod versions;
 
@@ -79,6 +81,7 @@ pub use plans::PlanDraft;
 pub use portal_sessions::{Presence, SignedIn};
 pub use reviews::{ApiReviewDraft, NamedReview, OwnReview};
 pub use search::{Facets, Label};
+pub use second_factor::{SecondFactorSecret, SecondFactorStatus, SignInStep};
 pub use secrets::{Secrets, random, sha256_hex};
 pub use sessions::SessionListing;
 pub use settings::InstallationSettings;
@@ -109,6 +112,8 @@ pub struct MarketSettings {
     pub specification_max_bytes: usize,
     /// How long an access token is good.
     pub token_seconds: u32,
+    /// How many sessions a person may have in browsers at once, at least 1.
+    pub sessions_per_person: u16,
     /// Where the gateway is reached from outside, for links.
     pub gateway_url: String,
     /// E-mail to people; none where no server for it is known.

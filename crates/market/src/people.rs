@@ -102,8 +102,8 @@ impl Market {
         change.finish(invited).await
     }
 
-    /// Invites a person anew, whose password or invitation is lost: with a new one-time token they choose a password. The
-    /// password and the token that they had are good no longer, and their sessions end.
+    /// Invites a person anew, whose password, second factor or invitation is lost: with a new one-time token they choose a
+    /// password. What they had is good no longer, and their sessions end.
     pub async fn reinvite_user(
         &self,
         request: &Request,
@@ -119,6 +119,7 @@ impl Market {
         user.revision += 1;
         store::account::update(change.tx(), &user).await?;
         store::session::end_all_of(change.tx(), user.id, None, self.clock.now()).await?;
+        store::second_factor::remove(change.tx(), user.id).await?;
         require_administrator(&mut change).await?;
         let invited = self.give_invitation(&mut change, user).await?;
         change.finish(invited).await

@@ -5,9 +5,14 @@
 
 use authz::Caller;
 use jiff::{SignedDuration, Timestamp};
-use model::AuditOutcome;
+use store::{Tx, session::Session};
 
-use crate::{Attempt, Market, MarketError, secrets, tokens::caller_of};
+use crate::{
+    Attempt, Market, MarketError, SignInStep,
+    second_factor::Proof,
+    secrets,
+    tokens::{Proven, caller_of},
+};
 
 /// How long a session lasts at most.
 const LONGEST: SignedDuration = SignedDuration::from_hours(12);
@@ -37,32 +42,53 @@ pub struct SignedIn {
 }
 
 impl Market {
-    /// Signs a person in. `address` is the client's, for limiting failures.
+    /// Signs a person in, or asks for a code. `address` is the client's, for limiting failures.
     pub async fn sign_in(
         &self,
         email: &str,
         password: &str,
         address: &str,
         request_id: &str,
-    ) -> Result<SignedIn, MarketError> {
+    ) -> Result<SignInStep, MarketError> {
         let now = self.clock.now();
         if let Attempt::Refused(wait) = self.attempts.check(address, now) {
             return Err(MarketError::TooManyAttempts(wait));
         }
-        let mut session = match self.prove_person(email, password, request_id).await {
-            Err(error @ MarketError::Unauthenticated) => {
-                self.attempts.fail(address, now);
-                return Err(error);
+        match self.prove_person(email, password, None, request_id).await {
+            Ok(Proven::Wholly(session, proof)) => {
+                let tx = self.db.begin().await?;
+                let signed_in = self.open_portal_session(tx, session, proof, request_id).await?;
+                Ok(SignInStep::Done(signed_in))
             }
-            other => other?,
-        };
+            Ok(Proven::NeedsCode { user, password_hash }) => {
+                Ok(SignInStep::NeedsCode(self.pending_sign_in(user, &password_hash)?))
+            }
+            Err(error) => {
+                if matches!(error, MarketError::Unauthenticated) {
+                    self.attempts.fail(address, now);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens a session of somebody who has proven who they are. Of too many that the person has, the oldest end.
+    pub(crate) async fn open_portal_session(
+        &self,
+        mut tx: Tx,
+        mut session: Session,
+        proof: Option<Proof>,
+        request_id: &str,
+    ) -> Result<SignedIn, MarketError> {
+        let now = self.clock.now();
         session.expires_at = now + LONGEST;
         let cookie = secrets::one_time_token();
-        let mut tx = self.db.begin().await?;
+        let others = i64::from(self.settings.sessions_per_person) - 1;
+        store::portal_session::end_beyond(&mut tx, session.user, others, now).await?;
         store::session::insert(&mut tx, &session).await?;
         store::portal_session::insert(&mut tx, session.id, &self.cookie_digest(&cookie), now)
             .await?;
-        let entry = self.sign_in_entry(&session, AuditOutcome::Success, request_id);
+        let entry = self.signed_in_entry(&session, proof, request_id);
         store::audit::insert(&mut tx, &entry).await?;
         tx.commit().await?;
         let expires_at = session.expires_at;

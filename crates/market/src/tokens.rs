@@ -8,13 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use model::{
     AuditEntry, AuditOutcome, CredentialId, CredentialKind, Email, EventKind, Roles, SessionId,
-    TenantId, User, UserStatus,
+    TenantId, User, UserId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{session::Session, signing_key::SigningKey};
+use store::{Tx, session::Session, signing_key::SigningKey};
 
-use crate::{Attempt, Begun, Market, MarketError, Request, secrets};
+use crate::{Attempt, Begun, Market, MarketError, Request, second_factor::Proof, secrets};
 
 /// How somebody proves who they are at the token endpoint.
 pub enum TokenRequest<'a> {
@@ -24,6 +24,8 @@ pub enum TokenRequest<'a> {
         username: &'a str,
         /// Password.
         password: &'a str,
+        /// A code, for accounts with a second factor.
+        code: Option<&'a str>,
     },
     /// A program (`client_credentials` grant).
     ClientCredentials {
@@ -32,6 +34,14 @@ pub enum TokenRequest<'a> {
         /// Its secret.
         client_secret: &'a str,
     },
+}
+
+/// How far somebody has proven who they are.
+pub(crate) enum Proven {
+    /// Wholly, and how the second factor was, where there is one.
+    Wholly(Session, Option<Proof>),
+    /// The password is right, and a code is asked for.
+    NeedsCode { user: UserId, password_hash: String },
 }
 
 /// A token that was just issued.
@@ -124,26 +134,29 @@ impl Market {
             return Err(MarketError::TooManyAttempts(wait));
         }
         let proven = match proof {
-            TokenRequest::Password { username, password } => {
-                self.prove_person(username, password, request_id).await
+            TokenRequest::Password { username, password, code } => {
+                self.prove_person(username, password, code, request_id).await
             }
             TokenRequest::ClientCredentials { client_id, client_secret } => {
                 self.prove_program(client_id, client_secret, request_id).await
             }
         };
-        let mut session = match proven {
-            Err(error @ MarketError::Unauthenticated) => {
-                self.attempts.fail(address, now);
+        let (mut session, second) = match proven {
+            Ok(Proven::Wholly(session, second)) => (session, second),
+            Ok(Proven::NeedsCode { .. }) => return Err(MarketError::SecondFactorRequired),
+            Err(error) => {
+                if matches!(error, MarketError::Unauthenticated) {
+                    self.attempts.fail(address, now);
+                }
                 return Err(error);
             }
-            other => other?,
         };
         if let Some(scope) = scope {
             session.roles = session.roles.intersection(scope);
         }
         let mut tx = self.db.begin().await?;
         store::session::insert(&mut tx, &session).await?;
-        let entry = self.sign_in_entry(&session, AuditOutcome::Success, request_id);
+        let entry = self.signed_in_entry(&session, second, request_id);
         store::audit::insert(&mut tx, &entry).await?;
         tx.commit().await?;
         let access_token = self.sign(&session).await?;
@@ -224,12 +237,50 @@ impl Market {
         Ok(key.kid)
     }
 
+    /// Checks a password, and the code where the account has a second factor.
     pub(crate) async fn prove_person(
         &self,
         username: &str,
         password: &str,
+        code: Option<&str>,
         request_id: &str,
-    ) -> Result<Session, MarketError> {
+    ) -> Result<Proven, MarketError> {
+        let (account, password_hash) = self.prove_password(username, password, request_id).await?;
+        let now = self.clock.now();
+        let session = self.session_of(&account.user, now);
+        let mut tx = self.db.begin().await?;
+        if !self.may_sign_in(&mut tx, &account.user).await? {
+            return Err(MarketError::Unauthenticated);
+        }
+        let factor = store::second_factor::find(&mut tx, account.user.id).await?;
+        let proof = if factor.active.is_some() {
+            let Some(code) = code else {
+                return Ok(Proven::NeedsCode { user: account.user.id, password_hash });
+            };
+            match self.take_code(&mut tx, &account.user, code, now).await? {
+                None => {
+                    self.refuse_code(tx, &session, request_id).await?;
+                    return Err(MarketError::Unauthenticated);
+                }
+                proof => proof,
+            }
+        } else {
+            None
+        };
+        if account.failed_attempts > 0 {
+            store::account::note_attempts(&mut tx, account.user.id, 0, None).await?;
+        }
+        tx.commit().await?;
+        Ok(Proven::Wholly(session, proof))
+    }
+
+    /// The account with this address and password, and the password's hash.
+    async fn prove_password(
+        &self,
+        username: &str,
+        password: &str,
+        request_id: &str,
+    ) -> Result<(store::account::SignIn, String), MarketError> {
         let found = match Email::parse(username) {
             Ok(email) => {
                 let mut tx = self.db.read().await?;
@@ -238,37 +289,27 @@ impl Market {
             Err(_) => None,
         };
         let now = self.clock.now();
-        let locked = found.as_ref().and_then(|account| account.locked_until);
-        if let Some(left) =
-            locked.map(|end| end.duration_since(now).as_secs()).filter(|left| *left > 0)
-        {
-            let wait = std::time::Duration::from_secs(left.unsigned_abs());
+        if let Some(wait) = found.as_ref().and_then(|account| account.locked_for(now)) {
             return Err(MarketError::TooManyAttempts(wait));
         }
         let hash = found.as_ref().and_then(|account| account.password_hash.clone());
-        let matches = self.password_matches(password, hash).await?;
+        let matches = self.password_matches(password, hash.clone()).await?;
         let Some(account) = found else { return Err(MarketError::Unauthenticated) };
-        let session = self.session_of(&account.user, now);
-        if !matches {
-            self.note_failure(&session, account.failed_attempts + 1, request_id).await?;
-            return Err(MarketError::Unauthenticated);
+        match hash.filter(|_| matches) {
+            Some(hash) => Ok((account, hash)),
+            None => {
+                let session = self.session_of(&account.user, now);
+                let tx = self.db.begin().await?;
+                self.refuse_code(tx, &session, request_id).await?;
+                Err(MarketError::Unauthenticated)
+            }
         }
-        let mut tx = self.db.begin().await?;
-        let is_active = store::tenant::find(&mut tx, account.user.tenant)
-            .await?
-            .is_some_and(|tenant| tenant.is_active);
-        if account.user.status != UserStatus::Active || !is_active {
-            return Err(MarketError::Unauthenticated);
-        }
-        if account.failed_attempts > 0 {
-            store::account::note_attempts(&mut tx, account.user.id, 0, None).await?;
-        }
-        tx.commit().await?;
-        Ok(session)
     }
 
-    async fn note_failure(
+    /// Takes note of a wrong password or code, the how-many-eth since the last right one.
+    pub(crate) async fn note_failure_in(
         &self,
+        mut tx: Tx,
         session: &Session,
         failed: i64,
         request_id: &str,
@@ -278,7 +319,6 @@ impl Market {
             let seconds = (30_i64 << over.min(5)).min(LOCK_MAX_SECONDS);
             self.clock.now() + SignedDuration::from_secs(seconds)
         });
-        let mut tx = self.db.begin().await?;
         store::account::note_attempts(&mut tx, session.user, failed, locked_until).await?;
         let entry = self.sign_in_entry(session, AuditOutcome::Denied, request_id);
         store::audit::insert(&mut tx, &entry).await?;
@@ -297,7 +337,7 @@ impl Market {
         client_id: &str,
         client_secret: &str,
         request_id: &str,
-    ) -> Result<Session, MarketError> {
+    ) -> Result<Proven, MarketError> {
         let Ok(id) = CredentialId::parse(client_id) else {
             return Err(MarketError::Unauthenticated);
         };
@@ -329,10 +369,10 @@ impl Market {
         let mut tx = self.db.begin().await?;
         store::credential::note_use(&mut tx, credential.id, now).await?;
         tx.commit().await?;
-        Ok(session)
+        Ok(Proven::Wholly(session, None))
     }
 
-    fn session_of(&self, user: &User, now: Timestamp) -> Session {
+    pub(crate) fn session_of(&self, user: &User, now: Timestamp) -> Session {
         Session {
             id: self.ids.next(),
             tenant: user.tenant,

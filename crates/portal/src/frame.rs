@@ -37,6 +37,7 @@ pub(crate) enum Flash {
     VersionApproved,
     VersionRejected,
     PasswordChanged,
+    SecondFactorRemoved,
     SessionEnded,
     ApiRegistered,
     VersionSubmitted,
@@ -154,7 +155,7 @@ pub(crate) const fn role_name(role: Role) -> &'static str {
 }
 
 impl Flash {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::SignedOut,
         Self::ApplicationCreated,
         Self::ApplicationSaved,
@@ -167,6 +168,7 @@ impl Flash {
         Self::VersionApproved,
         Self::VersionRejected,
         Self::PasswordChanged,
+        Self::SecondFactorRemoved,
         Self::SessionEnded,
         Self::ApiRegistered,
         Self::VersionSubmitted,
@@ -193,6 +195,7 @@ impl Flash {
             Self::VersionApproved => "version-approved",
             Self::VersionRejected => "version-rejected",
             Self::PasswordChanged => "password-changed",
+            Self::SecondFactorRemoved => "second-factor-removed",
             Self::SessionEnded => "session-ended",
             Self::ApiRegistered => "api-registered",
             Self::VersionSubmitted => "version-submitted",
@@ -230,6 +233,7 @@ impl Flash {
             Self::PasswordChanged => {
                 "Your password is changed. All your other sessions have ended."
             }
+            Self::SecondFactorRemoved => "The second factor is off.",
             Self::SessionEnded => "The session has ended.",
             Self::ApiRegistered => {
                 "The API is registered. Its version waits for a reviewer; meanwhile offer a plan and say where it runs."

@@ -1,5 +1,7 @@
 //! People's accounts, their passwords and invitations.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use model::{Email, Roles, User, UserId, UserStatus};
 use sqlx::any::AnyRow;
@@ -17,6 +19,14 @@ pub struct SignIn {
     pub failed_attempts: i64,
     /// Until when no password is looked at.
     pub locked_until: Option<Timestamp>,
+}
+
+impl SignIn {
+    /// How long no password is looked at any more.
+    pub fn locked_for(&self, now: Timestamp) -> Option<Duration> {
+        let left = self.locked_until?.duration_since(now).as_secs();
+        (left > 0).then(|| Duration::from_secs(left.unsigned_abs()))
+    }
 }
 
 /// An invitation that was not accepted yet.
@@ -132,6 +142,15 @@ pub async fn note_attempts(
         .execute()
         .await?;
     Ok(())
+}
+
+/// Counts an attempt whose outcome is not known yet, and tells how many there were since the last that succeeded. Others
+/// wait for the transaction, so that attempts at once count as often as there are of them.
+pub async fn count_attempt(tx: &mut Tx, id: UserId) -> Result<i64, StoreError> {
+    const COUNT: &str = "UPDATE account SET failed_attempts = failed_attempts + 1 WHERE id = $1";
+    const READ: &str = "SELECT failed_attempts FROM account WHERE id = $1";
+    tx.statement("account::count_attempt", COUNT).bind_text(id).execute().await?;
+    tx.statement("account::count_attempt", READ).bind_text(id).number().await
 }
 
 /// Sets the password's hash and forgets any invitation.

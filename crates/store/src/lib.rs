@@ -21,6 +21,7 @@ pub mod notice;
 pub mod plan;
 pub mod portal_session;
 pub mod roster;
+pub mod second_factor;
 pub mod session;
 pub mod setting;
 pub mod signing_key;

@@ -14,6 +14,7 @@ const STEPS: &[(i64, &str)] = &[
     (DIGESTS, include_str!("../migrations/0008_specification_digest.sql")),
     (9, include_str!("../migrations/0009_failed_call.sql")),
     (10, include_str!("../migrations/0010_api_review.sql")),
+    (11, include_str!("../migrations/0011_second_factor.sql")),
 ];
 
 /// The step that brought the roster, which is then filled.

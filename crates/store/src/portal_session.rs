@@ -1,7 +1,7 @@
 //! The cookies of the portal, each of which stands for a session.
 
 use jiff::Timestamp;
-use model::SessionId;
+use model::{SessionId, UserId};
 
 use crate::{StoreError, Tx, row::Columns};
 
@@ -46,6 +46,28 @@ pub async fn note_use(tx: &mut Tx, session: SessionId, now: Timestamp) -> Result
     .bind_text(session)
     .execute()
     .await?;
+    Ok(())
+}
+
+/// Ends the open sessions of a person in the portal but for the newest ones.
+pub async fn end_beyond(
+    tx: &mut Tx,
+    user: UserId,
+    kept: i64,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    const SQL: &str = "
+        UPDATE session SET ended_at = $1
+        WHERE id IN (
+            SELECT session.id FROM session JOIN portal_session ON portal_session.session_id = session.id
+            WHERE session.user_id = $2 AND session.ended_at IS NULL AND session.expires_at > $1
+            ORDER BY session.created_at DESC, session.id DESC LIMIT 1000 OFFSET $3)";
+    tx.statement("portal_session::end_beyond", SQL)
+        .bind(now.as_microsecond())
+        .bind_text(user)
+        .bind(kept.max(0))
+        .execute()
+        .await?;
     Ok(())
 }
 

@@ -11,6 +11,7 @@
     reason = "tests fail by panicking, are steered by the environment and measure real time"
 )]
 
+mod authenticator_app;
 mod client;
 mod database;
 mod document;
@@ -24,6 +25,7 @@ mod upstream;
 mod wait;
 mod wire;
 
+pub use authenticator_app::AuthenticatorApp;
 pub use client::{Answer, Call, Client};
 pub use database::Database;
 pub use document::{openapi_json, openapi_yaml};

@@ -45,6 +45,9 @@ struct TokenForm {
     client_secret: Option<String>,
     username: Option<String>,
     password: Option<String>,
+    /// A code of the authenticator app, or a recovery code, for accounts with a second factor. Without it such a request
+    /// is answered with 401 `second_factor_required`.
+    code: Option<String>,
     /// Roles, separated by spaces, to narrow the token to.
     scope: Option<String>,
 }
@@ -69,7 +72,9 @@ async fn issue(call: Call, form: TokenForm) -> Result<Reply, Problem> {
     };
     let proof = match form.grant_type.as_str() {
         "password" => match (&form.username, &form.password) {
-            (Some(username), Some(password)) => TokenRequest::Password { username, password },
+            (Some(username), Some(password)) => {
+                TokenRequest::Password { username, password, code: form.code.as_deref() }
+            }
             _ => return Err(missing("username and password")),
         },
         "client_credentials" => match (&form.client_id, &form.client_secret) {

@@ -1,7 +1,8 @@
 //! One's own account, and signed-in sessions.
 
 use authz::{Action, Principal};
-use market::{Kind, Session, SessionListing};
+use jiff::Timestamp;
+use market::{Kind, SecondFactorStatus, Session, SessionListing};
 use model::{ApplicationId, Email, Name, Roles, SessionId, TenantId, UserId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Listing;
 use crate::{
     call::{self, Call},
-    endpoint::{Endpoint, delete, get, put},
+    endpoint::{Endpoint, delete, get, post, put},
     problem::Problem,
     reply::Reply,
 };
@@ -19,6 +20,40 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         get("/me", Action::ReadMe, "Read one's own account").answers::<MeView>().run(me),
         put("/me/password", Action::ChangePassword, "Change one's own password")
             .body(change_password),
+        get(
+            "/me/second-factor",
+            Action::ReadSecondFactor,
+            "See whether one's own account has a second factor",
+        )
+        .answers::<SecondFactorView>()
+        .run(second_factor),
+        post(
+            "/me/second-factor",
+            Action::BeginSecondFactor,
+            "Begin a second factor; the secret is shown once",
+        )
+        .answers::<SecretView>()
+        .body(begin_second_factor),
+        post(
+            "/me/second-factor/confirm",
+            Action::ConfirmSecondFactor,
+            "Confirm the second factor with its first code; recovery codes are shown once",
+        )
+        .answers::<RecoveryCodesView>()
+        .body(confirm_second_factor),
+        post(
+            "/me/second-factor/recovery-codes",
+            Action::RenewRecoveryCodes,
+            "Replace the recovery codes; the new ones are shown once",
+        )
+        .answers::<RecoveryCodesView>()
+        .body(renew_recovery_codes),
+        post(
+            "/me/second-factor/remove",
+            Action::RemoveSecondFactor,
+            "Remove the second factor of one's own account",
+        )
+        .body(remove_second_factor),
         get("/admin/sessions", Action::ListSessions, "List open sessions")
             .query::<SessionQuery>()
             .answers::<Listing<SessionView>>()
@@ -80,6 +115,73 @@ struct PasswordBody {
 
 async fn change_password(call: Call, body: PasswordBody) -> Result<Reply, Problem> {
     call.market.change_password(call.request(), &body.current_password, &body.new_password).await?;
+    Ok(Reply::no_content())
+}
+
+/// Whether an account has a second factor.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct SecondFactorView {
+    active: bool,
+    since: Option<Timestamp>,
+    recovery_codes_left: u64,
+}
+
+/// What an authenticator app needs (RFC 6238: HMAC-SHA-1, six digits, thirty seconds).
+#[derive(Serialize, JsonSchema)]
+struct SecretView {
+    /// In base32.
+    secret: String,
+    /// `otpauth://totp/…`, for a QR code.
+    uri: String,
+}
+
+/// Codes for when the authenticator app is lost, each good once.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct RecoveryCodesView {
+    recovery_codes: Vec<String>,
+}
+
+/// Proof that it is not somebody else at an open session.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ProofBody {
+    current_password: String,
+}
+
+/// The first code of a second factor.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CodeBody {
+    code: String,
+}
+
+async fn second_factor(call: Call) -> Result<Reply, Problem> {
+    let found = call.market.read_second_factor(call.request()).await?;
+    let SecondFactorStatus { since, recovery_codes_left } = found;
+    Ok(Reply::ok(&SecondFactorView { active: since.is_some(), since, recovery_codes_left }))
+}
+
+async fn begin_second_factor(call: Call, body: ProofBody) -> Result<Reply, Problem> {
+    let made = call.market.begin_second_factor(call.request(), &body.current_password).await?;
+    Ok(Reply::ok(&SecretView { secret: made.secret, uri: made.uri }))
+}
+
+async fn confirm_second_factor(call: Call, body: CodeBody) -> Result<Reply, Problem> {
+    let recovery_codes = call.market.confirm_second_factor(call.request(), &body.code).await?;
+    Ok(Reply::ok(&RecoveryCodesView { recovery_codes }))
+}
+
+async fn renew_recovery_codes(call: Call, body: ProofBody) -> Result<Reply, Problem> {
+    let market = &call.market;
+    let recovery_codes =
+        market.renew_recovery_codes(call.request(), &body.current_password).await?;
+    Ok(Reply::ok(&RecoveryCodesView { recovery_codes }))
+}
+
+async fn remove_second_factor(call: Call, body: ProofBody) -> Result<Reply, Problem> {
+    call.market.remove_second_factor(call.request(), &body.current_password).await?;
     Ok(Reply::no_content())
 }
 

@@ -3,6 +3,7 @@
 // node journeys.mjs DEMO.json FOLDER: DEMO.json is what `caduceus demo --json` prints; screenshots go to FOLDER. The last line
 // on standard output is one JSON object: {journeys: [{name, problem?}], faults: [...], clicks, pages, heaviest}.
 
+import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { NARROW, WIDE, folder, openBrowser, openWindow, overflow, violations } from "./browser.mjs";
@@ -24,6 +25,18 @@ async function signIn(page, who, from = "/") {
   await page.getByLabel("E-mail address").fill(who.email);
   await page.getByLabel("Password").fill(who.password);
   await page.getByRole("button", { name: "Sign in" }).click();
+}
+
+// What an authenticator app with this secret shows at a time (RFC 6238).
+function oneTimeCode(secret, at) {
+  const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+  const bits = [...secret].map((letter) => letters.indexOf(letter).toString(2).padStart(5, "0")).join("");
+  const key = Buffer.from(bits.match(/.{8}/g).map((byte) => parseInt(byte, 2)));
+  const step = Buffer.alloc(8);
+  step.writeBigUInt64BE(BigInt(Math.floor(at / 30_000)));
+  const tag = createHmac("sha1", key).update(step).digest();
+  const number = tag.readUInt32BE(tag[19] & 15) & 0x7fffffff;
+  return String(number % 1_000_000).padStart(6, "0");
 }
 
 function expect(holds, what) {
@@ -393,6 +406,46 @@ await journey("somebody is invited and gets in", async (page) => {
   await signIn(other.page, { email: "night@north-clinic.example", password: "five words are better still" });
   await other.page.getByRole("heading", { name: /Night pharmacist/ }).waitFor();
   await other.context.close();
+});
+
+await journey("a second factor is set up, asked for, and turned off", async (page, context) => {
+  const person = account("auditor", "north-clinic");
+  await signIn(page, person, "/account");
+  await page.getByLabel("Current password").last().fill(person.password);
+  await page.getByRole("button", { name: "Set it up" }).click();
+  await page.getByRole("img", { name: /^QR code/ }).waitFor();
+  for (const violation of await violations(page)) faults.push(`second factor: ${violation}`);
+  await page.screenshot({ path: join(shots, "second-factor.png"), fullPage: true });
+  const secret = (await page.locator("#secret").textContent()).replaceAll(" ", "");
+  const began = Date.now();
+  await page.getByLabel("Code that the app shows").fill("000000");
+  await page.getByRole("button", { name: "Turn it on" }).click();
+  await page.getByText(/is wrong/).waitFor();
+  await page.getByLabel("Code that the app shows").fill(oneTimeCode(secret, began));
+  await page.getByRole("button", { name: "Turn it on" }).click();
+  await page.getByRole("heading", { name: "Recovery codes" }).waitFor();
+  for (const violation of await violations(page)) faults.push(`recovery codes: ${violation}`);
+  await page.screenshot({ path: join(shots, "recovery-codes.png"), fullPage: true });
+  const recovery = await page.locator(".codes code").first().textContent();
+  await page.getByRole("link", { name: "I have stored them" }).click();
+  await page.getByText("10 recovery codes are left").waitFor();
+  await page.screenshot({ path: join(shots, "account-second-factor.png"), fullPage: true });
+  for (const code of [recovery, oneTimeCode(secret, began + 30_000)]) {
+    await context.clearCookies();
+    await page.goto(`${origin}/sign-in?next=/account`);
+    await page.getByLabel("E-mail address").fill(person.email);
+    await page.getByLabel("Password").fill(person.password);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByRole("heading", { name: "One more step" }).waitFor();
+    for (const violation of await violations(page)) faults.push(`code: ${violation}`);
+    await page.screenshot({ path: join(shots, "sign-in-code.png"), fullPage: true });
+    await page.getByLabel("Code").fill(code);
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.getByText("9 recovery codes are left").waitFor();
+  }
+  await page.getByLabel("Current password").last().fill(person.password);
+  await page.getByRole("button", { name: "Turn it off" }).click();
+  await page.getByText("The second factor is off.").waitFor();
 });
 
 await journey("forms from elsewhere are refused", async (page) => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::{Api, Client, Database, Installation, Node, Tenant};
+use testkit::{Api, AuthenticatorApp, Client, Database, Installation, Node, Tenant};
 
 pub(crate) struct World {
     pub(crate) installation: Installation,
@@ -25,6 +25,8 @@ pub(crate) struct World {
     notice: String,
     reviewed: Api,
     review: String,
+    /// The secret of a second factor that the administrator is about to change to.
+    next_secret: String,
 }
 
 impl World {
@@ -58,6 +60,7 @@ impl World {
         let node = admin.get("/admin/nodes").await.items().remove(0);
         let user = hospital.auditor().get("/me").await.ok();
         let notice = Self::earn_notice(&installation).await;
+        let next_secret = Self::begin_second_factor(&installation).await;
         let reviewed = hospital.publish("Reviewed", &json!({})).await;
         let review = Self::earn_review(&installation, &hospital, &open, &active, &reviewed).await;
         Self {
@@ -78,9 +81,21 @@ impl World {
             notice,
             reviewed,
             review,
+            next_secret,
             hospital,
             installation,
         }
+    }
+
+    /// The administrator has a second factor, and has begun another.
+    async fn begin_second_factor(installation: &Installation) -> String {
+        let (admin, path) = (installation.admin(), "/me/second-factor");
+        let proof = json!({ "currentPassword": testkit::PASSWORD });
+        let secret = |begun: &Value| begun["secret"].as_str().unwrap().to_owned();
+        let first = secret(&admin.post(path, &proof).await.ok());
+        let code = json!({ "code": AuthenticatorApp::with(&first).code(0) });
+        admin.post("/me/second-factor/confirm", &code).await.ok();
+        secret(&admin.post(path, &proof).await.ok())
     }
 
     /// Somebody guesses the administrator's password, and the administrator is told.
@@ -161,6 +176,12 @@ impl World {
             "me.change_password" => {
                 json!({ "currentPassword": testkit::PASSWORD, "newPassword": "another one, as long" })
             }
+            "second_factor.confirm" => {
+                json!({ "code": AuthenticatorApp::with(&self.next_secret).code(0) })
+            }
+            "second_factor.begin"
+            | "second_factor.renew_recovery_codes"
+            | "second_factor.remove" => json!({ "currentPassword": testkit::PASSWORD }),
             "api.register" => Tenant::api_draft("Laboratory", &json!({})),
             "api.replace" => json!({
                 "name": "Scheduling", "description": "New.", "owner": "Team",
@@ -238,6 +259,7 @@ impl World {
             format!("/apis/{}/reviews", self.active.id),
             format!("/apis/{}/reviews", self.reviewed.id),
             "/me/notices".to_owned(),
+            "/me/second-factor".to_owned(),
             "/me/notice-settings".to_owned(),
         ];
         let mut state = Vec::with_capacity(paths.len());

@@ -8,17 +8,20 @@ use axum::{
     response::{Html, IntoResponse, Response},
 };
 use http::{StatusCode, header};
-use market::{MarketError, Violation};
+use market::{MarketError, SignInStep, SignedIn, Violation};
 use serde::Deserialize;
 
 use crate::{
     failure::{Answer, Failure, redirect, sentence},
     form::{Form, LARGEST_OF_STRANGERS},
     frame::Flash,
-    serve::{Portal, RequestId, append},
+    serve::{Portal, RequestId, append, cookie},
     visit::{FLASH, SESSION, Submission, address},
 };
 
+/// The cookie between a right password and the code, and how long a browser keeps it, in seconds.
+const PENDING: &str = "caduceus-pending";
+const PENDING_SECONDS: i64 = 300;
 /// How long a browser keeps the cookie, in seconds: as long as the session may last.
 const COOKIE_SECONDS: i64 = 12 * 3_600;
 
@@ -34,6 +37,16 @@ struct SignIn<'page> {
     problem: Option<String>,
     /// A form whose session had ended, to be sent after signing in.
     kept: String,
+}
+
+#[derive(Template)]
+#[template(path = "sign_in_code.html")]
+struct Code<'page> {
+    style: &'page str,
+    icon: &'page str,
+    next: &'page str,
+    problem: Option<String>,
+    kept: &'page str,
 }
 
 #[derive(Template)]
@@ -122,13 +135,10 @@ pub(crate) async fn submit(State(portal): State<Arc<Portal>>, request: Request) 
     let (email, next, kept) = (sent.text("email"), sent.text("next"), sent.raw("kept"));
     let signed_in = portal.market.sign_in(email, sent.raw("password"), &address, &request_id).await;
     let (status, problem) = match signed_in {
-        Ok(signed_in) => {
-            let mut response = if kept.is_empty() {
-                redirect(local(next))
-            } else {
-                resume(&portal, &signed_in.cookie, local(next), kept)?
-            };
-            let line = portal.cookie(SESSION, &signed_in.cookie, COOKIE_SECONDS);
+        Ok(SignInStep::Done(signed_in)) => return enter(&portal, &signed_in, next, kept),
+        Ok(SignInStep::NeedsCode(pending)) => {
+            let mut response = code_form(&portal, StatusCode::OK, next, kept, None)?;
+            let line = portal.cookie(PENDING, &pending, PENDING_SECONDS);
             append(response.headers_mut(), header::SET_COOKIE, &line);
             return Ok(response);
         }
@@ -143,6 +153,63 @@ pub(crate) async fn submit(State(portal): State<Arc<Portal>>, request: Request) 
         Err(other) => return Err(other.into()),
     };
     form(&portal, status, next, email, Some(problem), kept.to_owned()).await
+}
+
+/// Checks the code of somebody whose password was right.
+pub(crate) async fn submit_code(State(portal): State<Arc<Portal>>, request: Request) -> Answer {
+    let (parts, body) = request.into_parts();
+    let (address, id) = (address(&parts), parts.extensions.get::<RequestId>().cloned());
+    let request_id = id.map_or_else(String::new, |id| id.0);
+    let sent = Form::read(Request::from_parts(parts.clone(), body), LARGEST_OF_STRANGERS).await?;
+    let (next, kept) = (sent.text("next"), sent.raw("kept"));
+    let pending = cookie(&parts.headers, PENDING).unwrap_or_default();
+    let market = &portal.market;
+    match market.finish_sign_in(pending, sent.text("code"), &address, &request_id).await {
+        Ok(signed_in) => {
+            let mut response = enter(&portal, &signed_in, next, kept)?;
+            append(response.headers_mut(), header::SET_COOKIE, &portal.cookie(PENDING, "", 0));
+            Ok(response)
+        }
+        Err(MarketError::Unauthenticated) => {
+            let problem = "The code is wrong, was used before, or came too late.".to_owned();
+            code_form(&portal, StatusCode::UNAUTHORIZED, next, kept, Some(problem))
+        }
+        Err(MarketError::TooManyAttempts(wait)) => {
+            let problem =
+                format!("Too many attempts. Try again in {} seconds.", wait.as_secs().max(1));
+            code_form(&portal, StatusCode::TOO_MANY_REQUESTS, next, kept, Some(problem))
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+fn code_form(
+    portal: &Portal,
+    status: StatusCode,
+    next: &str,
+    kept: &str,
+    problem: Option<String>,
+) -> Answer {
+    let page = Code {
+        style: &portal.assets.style.path,
+        icon: &portal.assets.icon.path,
+        next: local(next),
+        problem,
+        kept,
+    };
+    Ok((status, Html(page.render()?)).into_response())
+}
+
+/// To where somebody who has just signed in wanted to go.
+fn enter(portal: &Portal, signed_in: &SignedIn, next: &str, kept: &str) -> Answer {
+    let mut response = if kept.is_empty() {
+        redirect(local(next))
+    } else {
+        resume(portal, &signed_in.cookie, local(next), kept)?
+    };
+    let line = portal.cookie(SESSION, &signed_in.cookie, COOKIE_SECONDS);
+    append(response.headers_mut(), header::SET_COOKIE, &line);
+    Ok(response)
 }
 
 /// A form from before the session had ended, ready to be sent with the new one.
