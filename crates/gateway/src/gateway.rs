@@ -152,6 +152,7 @@ impl Gateway {
             told: Mutex::default(),
             outbox: Outbox::default(),
             is_serving: AtomicBool::new(false),
+            judging: Mutex::default(),
             counters: Counters::new(),
             failures: Failures::new(settings.failed_credentials_per_minute),
             metrics,

@@ -84,6 +84,8 @@ impl Shared {
 
     /// Decides whether calls are answered: from a state that is whole, and not too old if that matters.
     pub(crate) fn judge_age(&self) {
+        // One after the other: what was judged of an earlier state must not come after what is judged of a later one.
+        let _one_at_a_time = self.judging.lock().unwrap_or_else(PoisonError::into_inner);
         let is_whole = self.callers.roster.head().epoch != 0;
         let refuses = self.settings.when_too_old == WhenTooOld::Refuse && self.is_too_old();
         let before = self.is_serving.swap(is_whole && !refuses, Ordering::Relaxed);

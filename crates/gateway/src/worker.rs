@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) outbox: Outbox,
     /// Whether what it was told is whole, and young enough.
     pub(crate) is_serving: AtomicBool,
+    /// Held while that is decided.
+    pub(crate) judging: Mutex<()>,
     pub(crate) counters: Counters,
     pub(crate) failures: Failures,
     pub(crate) metrics: Arc<Metrics>,
