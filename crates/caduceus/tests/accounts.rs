@@ -217,13 +217,7 @@ testkit::on_both_databases! {
         let hospital = installation.tenant("hospital").await;
         let email = hospital.consumer().get("/me").await.ok()["email"].as_str().unwrap().to_owned();
         let site = installation.operations();
-        let sign_in = async || {
-            let form = format!("email={}&password={}", email.replace('@', "%40"), PASSWORD.replace(' ', "+"));
-            let call = site.call(http::Method::POST, "/sign-in").body(form);
-            let call = call.header("content-type", "application/x-www-form-urlencoded");
-            let answer = call.header("sec-fetch-site", "same-origin").await.expect_status(303);
-            answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
-        };
+        let sign_in = || installation.sign_in_to_portal(&email);
         let cookies = [sign_in().await, sign_in().await, sign_in().await];
         for (cookie, status) in cookies.iter().zip([303, 200, 200]) {
             site.get("/account").header("cookie", cookie).await.expect_status(status);

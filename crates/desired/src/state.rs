@@ -107,7 +107,15 @@ pub(crate) struct Subscription {
     pub(crate) purpose_of_use: Option<Name>,
     pub(crate) agreement_sha256: Option<String>,
     pub(crate) expires_at: Option<Timestamp>,
+    /// The first of two approvals.
+    pub(crate) first_approval: Option<FirstApproval>,
     pub(crate) revision: i64,
+}
+
+/// Who was the first of two to approve.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct FirstApproval {
+    pub(crate) by: String,
 }
 
 impl State {

@@ -124,6 +124,9 @@ pub enum Conflict {
     /// The reviewer submitted the version.
     #[error("a version cannot be reviewed by the person who submitted it")]
     OwnSubmission,
+    /// Two people have to approve, and this is the same one.
+    #[error("you have approved this already; another person has to approve it as well")]
+    OwnApproval,
     /// The API has no version for which this is possible, or several.
     #[error("name the version: {0}")]
     WhichVersion(&'static str),
@@ -169,6 +172,7 @@ impl Conflict {
             Self::Taken(..) => "already_exists",
             Self::Lifecycle(_) => "invalid_transition",
             Self::OwnSubmission => "own_submission",
+            Self::OwnApproval => "own_approval",
             Self::WhichVersion(_) => "version_required",
             Self::InUse(..) => "in_use",
             Self::VersionNotActive(_) => "version_not_active",

@@ -3,8 +3,8 @@
 use authz::{Action, Caller};
 use jiff::Timestamp;
 use model::{
-    ApiId, ApplicationId, Approval, EventKind, Name, PlanId, Quota, Subscription, SubscriptionId,
-    SubscriptionStatus,
+    ApiId, ApplicationId, Approval, EventKind, FirstApproval, Name, PlanId, Quota, Subscription,
+    SubscriptionId, SubscriptionStatus,
 };
 use serde_json::json;
 use store::{Page, PageOf, Viewer};
@@ -118,7 +118,7 @@ impl Market {
         }
         let status = match plan.approval {
             Approval::Automatic => SubscriptionStatus::Active,
-            Approval::Owner => SubscriptionStatus::Pending,
+            Approval::Owner | Approval::TwoPerson => SubscriptionStatus::Pending,
         };
         let subscription = Subscription {
             id: self.ids.next(),
@@ -133,6 +133,7 @@ impl Market {
             agreement_sha256: draft.agreement_sha256.map(|hash| hash.to_ascii_lowercase()),
             expires_at: draft.expires_at,
             requested_by: request.caller.user(),
+            first_approval: None,
             decided_by: None,
             comments: String::new(),
             created_at: now,
@@ -161,7 +162,8 @@ impl Market {
         change.finish(subscription).await
     }
 
-    /// Moves a subscription. The owner's tenant approves, rejects and suspends; either side cancels.
+    /// Moves a subscription. The owner's tenant approves, rejects and suspends; either side cancels. Under a plan that takes
+    /// two people, the first approval is noted and leaves it where it is.
     pub async fn move_subscription(
         &self,
         request: &Request,
@@ -188,19 +190,44 @@ impl Market {
         {
             return Err(Conflict::SubscriptionState(before.as_str(), step.status().as_str()).into());
         }
-        subscription.status = step.status();
-        subscription.decided_by = Some(request.caller.user());
+        let approver = request.caller.user();
+        let is_first = match (step, subscription.first_approval) {
+            (SubscriptionMove::Approve, None) => {
+                let plan = store::plan::find(change.tx(), subscription.plan).await?;
+                plan.is_some_and(|plan| plan.approval == Approval::TwoPerson)
+            }
+            (SubscriptionMove::Approve, Some(first)) if first.by == approver => {
+                return Err(Conflict::OwnApproval.into());
+            }
+            // Whoever lets it go on later has to be two people again.
+            (SubscriptionMove::Suspend, _) => {
+                subscription.first_approval = None;
+                false
+            }
+            _ => false,
+        };
+        if is_first {
+            subscription.first_approval = Some(FirstApproval { by: approver, at: now });
+        } else {
+            subscription.status = step.status();
+            subscription.decided_by = Some(approver);
+        }
         subscription.comments = comments;
         subscription.updated_at = now;
         subscription.revision += 1;
         store::subscription::update(change.tx(), &subscription).await?;
-        let details = json!({ "before": before, "after": subscription.status, "comments": subscription.comments });
+        let mut details = json!({ "before": before, "after": subscription.status, "comments": subscription.comments });
+        if subscription.first_approval.is_some() && step == SubscriptionMove::Approve {
+            details["approval"] = json!(if is_first { "first" } else { "second" });
+        }
         change.audit(subscription.owner, id, details.clone()).await?;
         if subscription.consumer != subscription.owner {
             change.audit(subscription.consumer, id, details).await?;
         }
         change.announce(subscription.owner, EventKind::SubscriptionChanged, id).await?;
-        change.announce(subscription.owner, step.event(), id).await?;
+        if !is_first {
+            change.announce(subscription.owner, step.event(), id).await?;
+        }
         change.finish(subscription).await
     }
 
@@ -215,6 +242,23 @@ impl Market {
         store::subscription::find(&mut tx, viewer(&request.caller), id)
             .await?
             .ok_or(MarketError::NotFound(Kind::Subscription))
+    }
+
+    /// The name of the first of two people who approved, for the owner's tenant; none when the account was removed.
+    pub async fn read_first_approver(
+        &self,
+        request: &Request,
+        id: SubscriptionId,
+    ) -> Result<Option<Name>, MarketError> {
+        let subscription = self.read_subscription(request, id).await?;
+        let owner = subscription.owner;
+        let Some(first) = subscription.first_approval.filter(|_| request.caller.acts_for(owner))
+        else {
+            return Ok(None);
+        };
+        let mut tx = self.db.read().await?;
+        let account = store::account::find(&mut tx, Viewer::Tenant(owner), first.by).await?;
+        Ok(account.map(|account| account.name))
     }
 
     /// How much of the plan's quota a subscription has used, for either side; none when the plan has no quota.

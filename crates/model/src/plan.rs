@@ -42,6 +42,8 @@ pub enum Approval {
     Automatic,
     /// Somebody at the owner's tenant.
     Owner,
+    /// Two people at the owner's tenant, one after the other.
+    TwoPerson,
 }
 
 /// How many calls are allowed in a calendar period (UTC).

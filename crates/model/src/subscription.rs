@@ -32,6 +32,8 @@ pub struct Subscription {
     pub expires_at: Option<Timestamp>,
     /// Who asked for it.
     pub requested_by: UserId,
+    /// The first of two people at the owner's tenant who have to approve.
+    pub first_approval: Option<FirstApproval>,
     /// Who decided at the owner's tenant.
     pub decided_by: Option<UserId>,
     /// What was said with the latest decision.
@@ -42,6 +44,15 @@ pub struct Subscription {
     pub updated_at: Timestamp,
     /// Counts changes.
     pub revision: i64,
+}
+
+/// The first of two approvals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstApproval {
+    /// Who approved.
+    pub by: UserId,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// Where a subscription stands.

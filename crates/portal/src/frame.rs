@@ -32,6 +32,7 @@ pub(crate) enum Flash {
     KeyRevoked,
     AccessRequested,
     AccessGranted,
+    ApprovedByOne,
     AccessRejected,
     AgreementEnded,
     VersionApproved,
@@ -155,7 +156,7 @@ pub(crate) const fn role_name(role: Role) -> &'static str {
 }
 
 impl Flash {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::SignedOut,
         Self::ApplicationCreated,
         Self::ApplicationSaved,
@@ -163,6 +164,7 @@ impl Flash {
         Self::KeyRevoked,
         Self::AccessRequested,
         Self::AccessGranted,
+        Self::ApprovedByOne,
         Self::AccessRejected,
         Self::AgreementEnded,
         Self::VersionApproved,
@@ -189,6 +191,7 @@ impl Flash {
             Self::ApplicationRemoved => "application-removed",
             Self::KeyRevoked => "key-revoked",
             Self::AccessRequested => "access-requested",
+            Self::ApprovedByOne => "approved-by-one",
             Self::AccessGranted => "access-granted",
             Self::AccessRejected => "access-rejected",
             Self::AgreementEnded => "agreement-ended",
@@ -223,6 +226,7 @@ impl Flash {
             Self::AccessRequested => {
                 "Your request is with the owner of the API. It shows here when they have decided."
             }
+            Self::ApprovedByOne => "Your approval is noted. Another person has to approve as well.",
             Self::AccessGranted => "Access is granted. Calls work from now on.",
             Self::AccessRejected => "The request is rejected, and the requester sees why.",
             Self::AgreementEnded => {

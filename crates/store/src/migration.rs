@@ -15,6 +15,7 @@ const STEPS: &[(i64, &str)] = &[
     (9, include_str!("../migrations/0009_failed_call.sql")),
     (10, include_str!("../migrations/0010_api_review.sql")),
     (11, include_str!("../migrations/0011_second_factor.sql")),
+    (12, include_str!("../migrations/0012_two_person.sql")),
 ];
 
 /// The step that brought the roster, which is then filled.

@@ -111,6 +111,7 @@ const fn approval_name(approval: Approval) -> &'static str {
     match approval {
         Approval::Automatic => "automatic",
         Approval::Owner => "owner",
+        Approval::TwoPerson => "two_person",
     }
 }
 
@@ -145,6 +146,7 @@ fn read(row: &AnyRow) -> Result<Plan, StoreError> {
         approval: columns.named("approval", |name| match name {
             "automatic" => Some(Approval::Automatic),
             "owner" => Some(Approval::Owner),
+            "two_person" => Some(Approval::TwoPerson),
             _ => None,
         })?,
         is_open: columns.flag("is_open")?,

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use model::{
-    AgreementEntry, ApiId, ApplicationId, RosterEntry, Subscription, SubscriptionId,
+    AgreementEntry, ApiId, ApplicationId, FirstApproval, RosterEntry, Subscription, SubscriptionId,
     SubscriptionStatus, VersionId,
 };
 use sqlx::any::AnyRow;
@@ -56,7 +56,8 @@ pub async fn insert(tx: &mut Tx, subscription: &Subscription) -> Result<(), Stor
 /// Writes a subscription that moved over the revision before it.
 pub async fn update(tx: &mut Tx, subscription: &Subscription) -> Result<(), StoreError> {
     const SQL: &str = "
-        UPDATE subscription SET status = $1, decided_by = $2, comments = $3, updated_at = $4, revision = $5
+        UPDATE subscription SET status = $1, decided_by = $2, comments = $3, updated_at = $4, revision = $5,
+                                first_approved_by = $7, first_approved_at = $8
         WHERE id = $6 AND revision = $5 - 1";
     tx.statement("subscription::update", SQL)
         .bind_text(subscription.status.as_str())
@@ -65,6 +66,8 @@ pub async fn update(tx: &mut Tx, subscription: &Subscription) -> Result<(), Stor
         .bind(subscription.updated_at.as_microsecond())
         .bind(subscription.revision)
         .bind_text(subscription.id)
+        .bind_text_opt(subscription.first_approval.map(|first| first.by))
+        .bind(subscription.first_approval.map(|first| first.at.as_microsecond()))
         .execute_current()
         .await?;
     enter(tx, subscription);
@@ -199,6 +202,10 @@ fn read(row: &AnyRow) -> Result<Subscription, StoreError> {
         agreement_sha256: columns.get("agreement_sha256")?,
         expires_at: columns.time_opt("expires_at")?,
         requested_by: columns.parsed("requested_by")?,
+        first_approval: columns
+            .parsed_opt("first_approved_by")?
+            .zip(columns.time_opt("first_approved_at")?)
+            .map(|(by, at)| FirstApproval { by, at }),
         decided_by: columns.parsed_opt("decided_by")?,
         comments: columns.text("comments")?,
         created_at: columns.time("created_at")?,

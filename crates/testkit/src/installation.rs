@@ -148,6 +148,16 @@ impl Installation {
         &self.clients[1]
     }
 
+    /// Signs a person of the tests in to the portal; yields the cookie.
+    pub async fn sign_in_to_portal(&self, email: &str) -> String {
+        let (email, password) = (email.replace('@', "%40"), PASSWORD.replace(' ', "+"));
+        let call = self.operations().call(http::Method::POST, "/sign-in");
+        let call = call.body(format!("email={email}&password={password}"));
+        let call = call.header("content-type", "application/x-www-form-urlencoded");
+        let answer = call.header("sec-fetch-site", "same-origin").await.expect_status(303);
+        answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
+    }
+
     /// The gateway, without a key.
     pub const fn gateway(&self) -> &Client {
         &self.clients[2]

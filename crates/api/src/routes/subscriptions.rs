@@ -4,8 +4,8 @@ use authz::Action;
 use jiff::Timestamp;
 use market::{Kind, SubscriptionDraft, SubscriptionFilter, SubscriptionMove};
 use model::{
-    ApiId, ApplicationId, Name, PlanId, Subscription, SubscriptionId, SubscriptionStatus, TenantId,
-    UserId, VersionId,
+    ApiId, ApplicationId, FirstApproval, Name, PlanId, Subscription, SubscriptionId,
+    SubscriptionStatus, TenantId, UserId, VersionId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -85,12 +85,21 @@ pub(super) struct SubscriptionView {
     agreement_sha256: Option<String>,
     expires_at: Option<Timestamp>,
     requested_by: UserId,
+    /// The first of two people who have to approve, under a plan that asks for two.
+    first_approval: Option<FirstApprovalView>,
     decided_by: Option<UserId>,
     /// What was said with the latest decision.
     comments: String,
     created_at: Timestamp,
     updated_at: Timestamp,
     revision: i64,
+}
+
+/// The first of two approvals.
+#[derive(Serialize, JsonSchema)]
+struct FirstApprovalView {
+    by: UserId,
+    at: Timestamp,
 }
 
 impl From<Subscription> for SubscriptionView {
@@ -108,6 +117,9 @@ impl From<Subscription> for SubscriptionView {
             agreement_sha256: subscription.agreement_sha256,
             expires_at: subscription.expires_at,
             requested_by: subscription.requested_by,
+            first_approval: subscription
+                .first_approval
+                .map(|FirstApproval { by, at }| FirstApprovalView { by, at }),
             decided_by: subscription.decided_by,
             comments: subscription.comments,
             created_at: subscription.created_at,

@@ -155,6 +155,10 @@ impl<'p> Planner<'p> {
         if !is_active {
             self.decide(subject.clone(), Change::Approve, target.clone(), None);
         }
+        if !is_active && offered.approval == Approval::TwoPerson {
+            self.wait(subject, "will wait for the approval of another person");
+            return None;
+        }
         if entry.status == SubscriptionGoal::Suspended && offered.decides {
             self.decide(subject, Change::Suspend, target, None);
         }
@@ -189,8 +193,16 @@ impl<'p> Planner<'p> {
         if !offered.decides {
             return self.wait(subject, "waits for the owner's decision");
         }
+        let takes_two = change == Change::Approve && offered.approval == Approval::TwoPerson;
+        let first = held.first_approval.as_ref().map(|first| &first.by);
+        if takes_two && first == Some(&self.state.me.user_id) {
+            return self.wait(subject, "waits for the approval of another person");
+        }
         let target = Target::Known(held.id.clone());
         self.decide(subject.clone(), change, target.clone(), Some(held.revision));
+        if takes_two && held.first_approval.is_none() {
+            return self.wait(subject, "will wait for the approval of another person");
+        }
         let is_to_stop = entry.status == SubscriptionGoal::Suspended;
         if change == Change::Approve && is_to_stop {
             self.decide(subject, Change::Suspend, target, None);

@@ -678,6 +678,7 @@ impl PlanCard {
             approval: match plan.approval {
                 Approval::Automatic => "At once",
                 Approval::Owner => "The owner decides",
+                Approval::TwoPerson => "Two people of the owner decide",
             },
             is_open: plan.is_open,
         }

@@ -5,7 +5,9 @@ use authz::Action;
 use axum::{extract::Path, response::Response};
 use http::StatusCode;
 use market::{ApiListing, MarketError, Page, Review, SubscriptionMove};
-use model::{ApiVersion, PersonalData, SubscriptionId, SubscriptionStatus, VersionStatus};
+use model::{
+    ApiVersion, Approval, PersonalData, SubscriptionId, SubscriptionStatus, VersionStatus,
+};
 
 use super::{
     api::{Head, PlanCard, sensitivity},
@@ -48,6 +50,8 @@ struct Agreement {
     plan: PlanCard,
     is_phi: bool,
     is_pending: bool,
+    /// Two people have to approve, and the visitor already has.
+    has_approved: bool,
     status: &'static str,
     since: Moment,
     comments: String,
@@ -144,6 +148,7 @@ async fn show_agreement(
         ("Kinds of data", categories.join(", ")),
         ("Agreement document", agreement.agreement_sha256.clone().unwrap_or_default()),
         ("Until", agreement.expires_at.map(|at| visit.moment(at).exact()).unwrap_or_default()),
+        ("Approved by", approved_by(visit, &agreement, plan.approval).await?),
     ];
     let is_wrong = problem.is_some();
     let mut response = page(&Agreement {
@@ -157,6 +162,9 @@ async fn show_agreement(
         plan: PlanCard::of(&plan),
         is_phi: classification.contains_phi,
         is_pending: agreement.status == SubscriptionStatus::Pending,
+        has_approved: agreement
+            .first_approval
+            .is_some_and(|first| first.by == visit.request.caller.user()),
         status: agreement.status.as_str(),
         since: visit.moment(agreement.created_at),
         comments,
@@ -166,6 +174,25 @@ async fn show_agreement(
         *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
     }
     Ok(response)
+}
+
+/// How far an agreement is that takes two people.
+async fn approved_by(
+    visit: &Visit,
+    agreement: &model::Subscription,
+    approval: Approval,
+) -> Result<String, Failure> {
+    if approval != Approval::TwoPerson {
+        return Ok(String::new());
+    }
+    let Some(first) = agreement.first_approval else {
+        return Ok("nobody yet; two people have to approve".to_owned());
+    };
+    let name = match visit.market().read_first_approver(&visit.request, agreement.id).await? {
+        Some(name) => name.to_string(),
+        None => "somebody whose account was removed".to_owned(),
+    };
+    Ok(format!("{name}, {}; another person has to approve as well", visit.moment(first.at).exact()))
 }
 
 pub(crate) async fn decide_agreement(
@@ -187,6 +214,9 @@ pub(crate) async fn decide_agreement(
     };
     match visit.market().move_subscription(&visit.request, agreement, step, comments.clone()).await
     {
+        Ok(moved) if moved.status == SubscriptionStatus::Pending => {
+            Ok(visit.done(Flash::ApprovedByOne, "/approvals"))
+        }
         Ok(_) => Ok(visit.done(flash, "/approvals")),
         Err(MarketError::Invalid(violations)) => {
             show_agreement(visit, agreement, comments, Some(told(&violations))).await

@@ -502,10 +502,10 @@ fn plan(form: &Form) -> Result<PlanDraft, Violation> {
         limits,
         quota: number("calls a month")?
             .map(|requests| Quota { requests, period: QuotaPeriod::Month }),
-        approval: if form.text("approval") == "automatic" {
-            Approval::Automatic
-        } else {
-            Approval::Owner
+        approval: match form.text("approval") {
+            "automatic" => Approval::Automatic,
+            "two_person" => Approval::TwoPerson,
+            _ => Approval::Owner,
         },
         is_open: true,
     })
