@@ -205,6 +205,7 @@ testkit::on_both_databases! {
             }
         }
         assert_eq!(refused, 429, "the account pauses");
+        sign_in(Some(&recovery[1])).await.assert_problem(429, "too_many_attempts");
         let mut rest = person.post("/me/second-factor/recovery-codes", &proof).await.ok();
         assert_eq!(rest["recoveryCodes"].as_array_mut().unwrap().len(), 10);
         person.post("/me/second-factor/remove", &proof).await.expect_status(204);

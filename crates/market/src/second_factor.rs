@@ -196,6 +196,7 @@ impl Market {
         let pending = self.read_pending(pending).filter(|pending| now < pending.until);
         let Some(pending) = pending else { return Err(MarketError::Unauthenticated) };
         let mut tx = self.db.begin().await?;
+        store::account::hold(&mut tx, pending.user).await?;
         let account = store::account::find_sign_in_by_id(&mut tx, pending.user).await?;
         let account = account.filter(|account| {
             let known = account.password_hash.as_deref().map(password_mark);

@@ -249,6 +249,14 @@ impl Market {
         let now = self.clock.now();
         let session = self.session_of(&account.user, now);
         let mut tx = self.db.begin().await?;
+        store::account::hold(&mut tx, account.user.id).await?;
+        let Some(account) = store::account::find_sign_in_by_id(&mut tx, account.user.id).await?
+        else {
+            return Err(MarketError::Unauthenticated);
+        };
+        if let Some(wait) = account.locked_for(now) {
+            return Err(MarketError::TooManyAttempts(wait));
+        }
         if !self.may_sign_in(&mut tx, &account.user).await? {
             return Err(MarketError::Unauthenticated);
         }

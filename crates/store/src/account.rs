@@ -144,8 +144,14 @@ pub async fn note_attempts(
     Ok(())
 }
 
-/// Counts an attempt whose outcome is not known yet, and tells how many there were since the last that succeeded. Others
-/// wait for the transaction, so that attempts at once count as often as there are of them.
+/// Makes others who judge attempts to sign in to the account wait for the transaction: each sees what the one before counted.
+pub async fn hold(tx: &mut Tx, id: UserId) -> Result<(), StoreError> {
+    const SQL: &str = "UPDATE account SET failed_attempts = failed_attempts WHERE id = $1";
+    tx.statement("account::hold", SQL).bind_text(id).execute().await?;
+    Ok(())
+}
+
+/// Counts an attempt that failed, and tells how many there were since the last that succeeded.
 pub async fn count_attempt(tx: &mut Tx, id: UserId) -> Result<i64, StoreError> {
     const COUNT: &str = "UPDATE account SET failed_attempts = failed_attempts + 1 WHERE id = $1";
     const READ: &str = "SELECT failed_attempts FROM account WHERE id = $1";
