@@ -384,6 +384,12 @@ async fn no_call_fails_while_gateways_behind_a_balancer_are_restarted() {
             (answered.load(Ordering::SeqCst) > before + 500).then_some(())
         })
         .await;
+        // The balancer looks at it by its own clock: until it has, the other one must stay.
+        eventually("the balancer passes calls to it again", SOON, || async {
+            let metrics = node.operations().get("/metrics").await.text();
+            metrics.contains("caduceus_gateway_requests_total{").then_some(())
+        })
+        .await;
     }
     stop.store(true, Ordering::SeqCst);
     callers.join_all().await;
