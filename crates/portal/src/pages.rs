@@ -7,6 +7,7 @@ mod applications;
 mod approvals;
 mod audit;
 mod catalogue;
+mod changes;
 mod failures;
 mod guides;
 mod home;

@@ -19,7 +19,7 @@ use semver::Version;
 use serde::Deserialize;
 use spec::{OperationSummary, Syntax};
 
-use super::{id, page, sign_in::told};
+use super::{changes::Changes, id, page, sign_in::told};
 use crate::{
     chart::{Sparkline, Strip},
     failure::{Answer, Failure, sentence},
@@ -30,6 +30,8 @@ use crate::{
     visit::{Submission, Visit},
 };
 
+/// Versions of which it is said what they change.
+const CHANGES: usize = 5;
 /// Operations on one page of the reference.
 const OPERATIONS: usize = 100;
 
@@ -133,6 +135,8 @@ struct Versions {
     frame: Frame,
     head: Head,
     versions: Vec<VersionLine>,
+    /// By the number of the version.
+    changes: Vec<(String, Changes)>,
 }
 
 struct VersionLine {
@@ -647,7 +651,14 @@ pub(crate) async fn versions(
                 .map(|found| found.url.clone()),
         }
     };
-    page(&Versions { versions: versions.iter().map(line).collect(), frame, head })
+    let lines = versions.iter().map(line).collect();
+    let mut changes = Vec::new();
+    for version in versions.iter().take(CHANGES) {
+        if let Some(found) = Changes::of(&visit, &listing, version).await? {
+            changes.push((version.number.to_string(), found));
+        }
+    }
+    page(&Versions { versions: lines, changes, frame, head })
 }
 
 pub(crate) async fn plans(

@@ -4,13 +4,12 @@ use askama::Template;
 use authz::Action;
 use axum::{extract::Path, response::Response};
 use http::StatusCode;
-use market::{ApiListing, MarketError, Page, Review, SubscriptionMove};
-use model::{
-    ApiVersion, Approval, PersonalData, SubscriptionId, SubscriptionStatus, VersionStatus,
-};
+use market::{MarketError, Page, Review, SubscriptionMove};
+use model::{Approval, PersonalData, SubscriptionId, SubscriptionStatus, VersionStatus};
 
 use super::{
     api::{Head, PlanCard, sensitivity},
+    changes::{Changes, calls},
     id, page,
     sign_in::told,
 };
@@ -69,10 +68,8 @@ struct Version {
     is_pending: bool,
     may_decide: bool,
     facts: Vec<(&'static str, String)>,
-    added: Vec<String>,
-    removed: Vec<String>,
-    /// The version that it is compared with.
-    before: Option<String>,
+    /// None for a first version.
+    changes: Option<Changes>,
     operations: usize,
     comments: String,
     problem: Option<String>,
@@ -245,15 +242,8 @@ async fn show_version(
     let Some(version) = head.version.clone() else { return Err(Failure::NotFound) };
     let frame =
         visit.frame(Section::Approvals, format!("{} {}", listing.api.name, version.number)).await?;
-    let before = earlier(&listing, &version);
     let operations = calls(visit, &listing, &version).await?;
-    let old = match before {
-        Some(before) => calls(visit, &listing, before).await?,
-        None => Vec::new(),
-    };
-    let missing = |from: &[String], of: &[String]| -> Vec<String> {
-        of.iter().filter(|call| !from.contains(call)).take(50).cloned().collect()
-    };
+    let changes = Changes::of(visit, &listing, &version).await?;
     let classification = &listing.api.classification;
     let slugs = |slugs: &[model::Slug]| {
         slugs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
@@ -280,9 +270,7 @@ async fn show_version(
         may_decide: is_pending && !is_own && visit.may(Action::ApproveVersion),
         is_pending,
         facts: facts.into_iter().filter(|(_, value)| !value.is_empty()).collect(),
-        added: if before.is_some() { missing(&old, &operations) } else { Vec::new() },
-        removed: missing(&operations, &old),
-        before: before.map(|before| before.number.to_string()),
+        changes,
         operations: operations.len(),
         head,
         comments,
@@ -292,32 +280,6 @@ async fn show_version(
         *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
     }
     Ok(response)
-}
-
-/// The newest published version before this one.
-fn earlier<'listing>(
-    listing: &'listing ApiListing,
-    version: &ApiVersion,
-) -> Option<&'listing ApiVersion> {
-    let published = listing.versions.iter().filter(|other| other.status.is_published());
-    published
-        .filter(|other| other.number < version.number)
-        .max_by(|one, other| one.number.cmp(&other.number))
-}
-
-async fn calls(
-    visit: &Visit,
-    listing: &ApiListing,
-    version: &ApiVersion,
-) -> Result<Vec<String>, Failure> {
-    let summary = visit
-        .market()
-        .read_summary_of(&visit.request, listing.api.id, Some(&version.number))
-        .await?;
-    let calls = summary.operations.iter();
-    Ok(calls
-        .map(|operation| format!("{} {}", operation.method.to_uppercase(), operation.path))
-        .collect())
 }
 
 pub(crate) async fn decide_version(
