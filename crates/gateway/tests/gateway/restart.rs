@@ -1,9 +1,7 @@
 //! New snapshots under load, restarts, and sudden death.
 
 use std::{
-    io::{BufRead, BufReader},
     path::PathBuf,
-    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -15,6 +13,7 @@ use std::{
 use gateway::{Gateway, PublishError};
 use model::{Clock, DeploymentId, RosterPage, Route, Update};
 
+use crate::standalone::Standalone;
 use crate::support::{
     Client, KEY, Snapshot, TestGateway, TestTarget, deployment, keys, read_usage, settings,
     snapshot, wait_for,
@@ -364,48 +363,6 @@ fn calls_in_flight_are_finished_at_the_end() {
     assert!(std::net::TcpStream::connect(address).is_err());
 }
 
-struct Standalone {
-    child: Child,
-    address: std::net::SocketAddr,
-}
-
-impl Standalone {
-    fn start(snapshot: &Snapshot, state: &tempfile::TempDir) -> Self {
-        let file = state.path().join("snapshot.json");
-        let update = snapshot.update();
-        let roster = RosterPage { digest: None, ..update.roster.unwrap() };
-        let state_of = serde_json::json!({ "structure": update.structure.unwrap().as_ref(), "roster": roster });
-        std::fs::write(&file, state_of.to_string()).unwrap();
-        let program = program();
-        assert!(program.exists(), "cargo build -p caduceus-gateway --example standalone makes it");
-        let mut child = Command::new(program)
-            .args([file.as_os_str(), state.path().as_os_str()])
-            .args(["127.0.0.1:0", "2"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { child, address: line.trim().parse().unwrap() }
-    }
-}
-
-impl Drop for Standalone {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The example is built together with the tests, beside their folder.
-fn program() -> PathBuf {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    path.join("examples").join("standalone")
-}
-
 #[test]
 fn every_answered_call_is_in_the_journal_after_sudden_death() {
     let target = TestTarget::named("reached");
@@ -433,7 +390,7 @@ fn every_answered_call_is_in_the_journal_after_sudden_death() {
         })
         .collect();
     wait_for(|| (answered.load(Ordering::Relaxed) > 2_000).then_some(()));
-    gateway.child.kill().unwrap();
+    gateway.kill();
     callers.into_iter().for_each(|caller| caller.join().unwrap());
     let answered = answered.load(Ordering::Relaxed);
     let recorded = read_usage(state.path()).len();

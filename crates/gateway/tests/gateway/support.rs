@@ -508,7 +508,14 @@ impl TestTarget {
     pub(crate) fn answering(
         answer: impl Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::answering_at((Ipv4Addr::LOCALHOST, 0), answer)
+    }
+
+    pub(crate) fn answering_at(
+        address: (Ipv4Addr, u16),
+        answer: impl Fn(&Seen) -> Response<Full<Bytes>> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let stop = CancellationToken::new();
