@@ -10,7 +10,7 @@ use store::{
     usage::{Grain, Rollup, Scope, Tally},
 };
 
-use crate::{Kind, Market, MarketError, Request, apis, failures::known_version};
+use crate::{Kind, Market, MarketError, Request, apis, failures::known_version, viewer};
 
 /// A span of time that ends now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,7 +186,7 @@ impl Market {
         part: &UsagePart,
     ) -> Result<ApiUsage, MarketError> {
         self.require(request, Action::ReadApiMetrics).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let api = apis::find_visible(&mut tx, request, api).await?;
         let is_own = request.caller.acts_for(api.tenant);
         let consumer = (!is_own).then_some(request.caller.tenant);
@@ -238,7 +238,7 @@ impl Market {
     ) -> Result<Usage, MarketError> {
         self.require(request, Action::ReadApplicationMetrics).await?;
         let application = self.read_application(request, application).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let (start, end) = self.span(period);
         let scope = Scope::Application(application.id);
         let rollups = store::usage::list(&mut tx, scope, period.grain(), start, end).await?;
@@ -253,7 +253,7 @@ impl Market {
         top: usize,
     ) -> Result<TenantUsage, MarketError> {
         self.require(request, Action::ReadConsumers).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let (start, end) = self.span(period);
         let scope = Scope::Owner(request.caller.tenant);
         let rollups = store::usage::list(&mut tx, scope, period.grain(), start, end).await?;
@@ -269,7 +269,7 @@ impl Market {
         top: u32,
     ) -> Result<(Timestamp, Timestamp, Vec<ConsumerUsage>), MarketError> {
         self.require(request, Action::ReadConsumers).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let (start, end) = self.span(period);
         let scope = Scope::Owner(request.caller.tenant);
         let rollups = store::usage::list(&mut tx, scope, period.grain(), start, end).await?;

@@ -5,7 +5,7 @@ use model::{
     Api, ApiId, ApiVersion, Classification, EventKind, Name, Owner, Slug, TenantId, Visibility,
 };
 use serde_json::json;
-use store::{Page, PageOf, Tx};
+use store::{Page, PageOf, Tx, Viewer};
 use url::Url;
 
 use crate::{
@@ -80,7 +80,7 @@ impl Market {
             Begun::Done(registered) => return Ok(registered),
         };
         let tenant = tenants::acting_for(request, &mut change, tenant).await?;
-        check(change.tx(), &draft).await?;
+        check(&mut change, &draft).await?;
         let now = self.clock.now();
         let api = Api {
             id: self.ids.next(),
@@ -125,7 +125,7 @@ impl Market {
         };
         let before = find_own(request, &mut change, id).await?;
         request.check_revision(before.revision)?;
-        check(change.tx(), &draft).await?;
+        check(&mut change, &draft).await?;
         let api = Api {
             name: draft.name,
             description: draft.description,
@@ -179,7 +179,7 @@ impl Market {
     /// Reads an API that the caller may see, with its versions.
     pub async fn read_api(&self, request: &Request, id: ApiId) -> Result<ApiListing, MarketError> {
         self.require(request, Action::ReadApi).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let api = find_visible(&mut tx, request, id).await?;
         let versions = store::version::list_of(&mut tx, viewer(&request.caller), id).await?;
         Ok(ApiListing { api, versions })
@@ -194,7 +194,7 @@ impl Market {
     ) -> Result<PageOf<ApiListing>, MarketError> {
         self.require(request, Action::ListApis).await?;
         let viewer = viewer(&request.caller);
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer).await?;
         let found = store::api::list_visible(&mut tx, viewer, filter, page).await?;
         let mut items = Vec::with_capacity(found.items.len());
         for api in found.items {
@@ -211,14 +211,14 @@ impl Market {
         page: Page,
     ) -> Result<Vec<(ApiId, Name)>, MarketError> {
         self.require(request, Action::ListApis).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         Ok(store::api::list_names(&mut tx, viewer(&request.caller), page).await?)
     }
 
     /// Lists the tags in use, with how many visible APIs have each.
     pub async fn list_tags(&self, request: &Request) -> Result<Vec<(String, u64)>, MarketError> {
         self.require(request, Action::ListTags).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         Ok(store::api::list_tags(&mut tx, viewer(&request.caller)).await?)
     }
 }
@@ -255,7 +255,7 @@ pub(crate) async fn find_own(
     if request.caller.acts_for(api.tenant) { Ok(api) } else { Err(change.forbidden()) }
 }
 
-async fn check(tx: &mut Tx, draft: &ApiDraft) -> Result<(), MarketError> {
+async fn check(change: &mut Change<'_>, draft: &ApiDraft) -> Result<(), MarketError> {
     let mut violations = Vec::new();
     if draft.description.len() > DESCRIPTION_MAX {
         violations.push(Violation::new(
@@ -283,7 +283,7 @@ async fn check(tx: &mut Tx, draft: &ApiDraft) -> Result<(), MarketError> {
         }
     }
     if !draft.categories.is_empty() {
-        let known = store::category::list(tx).await?;
+        let known = store::category::list(change.tx()).await?;
         for (index, slug) in draft.categories.iter().enumerate() {
             if !known.iter().any(|category| category.slug == *slug) {
                 violations.push(Violation::new(
@@ -300,11 +300,14 @@ async fn check(tx: &mut Tx, draft: &ApiDraft) -> Result<(), MarketError> {
                 format!("must name 1 to {AUDIENCE_MAX} tenants"),
             ));
         } else {
+            // Whoever is named does not have to be known to the caller otherwise.
+            change.tx().view_as(Viewer::Installation).await?;
             for (index, tenant) in tenants.iter().enumerate() {
-                if store::tenant::find(tx, *tenant).await?.is_none() {
+                if store::tenant::find(change.tx(), *tenant).await?.is_none() {
                     violations.push(Violation::new(format!("visibleTo[{index}]"), "is no tenant"));
                 }
             }
+            change.view_as_caller().await?;
         }
     }
     if violations.is_empty() { Ok(()) } else { Err(MarketError::Invalid(violations)) }

@@ -110,7 +110,7 @@ impl Market {
         id: ApplicationId,
     ) -> Result<Application, MarketError> {
         self.require(request, Action::ReadApplication).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         store::application::find(&mut tx, viewer(&request.caller), id)
             .await?
             .ok_or(MarketError::NotFound(Kind::Application))
@@ -123,7 +123,7 @@ impl Market {
         page: Page,
     ) -> Result<PageOf<Application>, MarketError> {
         self.require(request, Action::ListApplications).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         Ok(store::application::list(&mut tx, viewer(&request.caller), page).await?)
     }
 }

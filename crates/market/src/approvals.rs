@@ -24,7 +24,7 @@ impl Market {
     ) -> Result<Approvals, MarketError> {
         self.require(request, Action::ListApprovals).await?;
         let viewer = viewer(&request.caller);
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer).await?;
         let pending = store::version::list_pending(&mut tx, viewer, page).await?;
         let mut versions = Vec::with_capacity(pending.items.len());
         for version in pending.items {

@@ -26,7 +26,7 @@ impl Market {
     ) -> Result<Vec<NamedAuditEntry>, MarketError> {
         let entries = self.list_audit_events(request, filter, limit).await?;
         let viewer = viewer(&request.caller);
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer).await?;
         let mut names: HashMap<String, Option<String>> = HashMap::new();
         let mut named = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -56,7 +56,7 @@ impl Market {
         limit: u32,
     ) -> Result<Vec<AuditEntry>, MarketError> {
         self.require(request, Action::ListAuditEvents).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let limit = i64::from(limit.clamp(1, store::Page::LIMIT_MAX));
         Ok(store::audit::list(&mut tx, viewer(&request.caller), filter, limit).await?)
     }

@@ -10,7 +10,7 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
-use store::StoreError;
+use store::{StoreError, Viewer};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -48,7 +48,7 @@ struct Stored {
 impl Market {
     /// The authority; made when it is first needed.
     pub(crate) async fn authority(&self) -> Result<Authority, MarketError> {
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         let stored = store::setting::find::<Stored>(&mut tx, SETTING).await?;
         drop(tx);
         let stored = match stored {
@@ -78,7 +78,7 @@ impl Market {
             certificate: STANDARD.encode(certificate.der()),
             sealed_key: STANDARD.encode(sealed),
         };
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         match store::setting::put(&mut tx, SETTING, &stored, 1, now).await {
             Ok(()) => {
                 tx.commit().await?;

@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use model::ApiId;
 use store::usage::{Grain, Scope, Tally};
 
-use crate::{Market, MarketError, Request, apis};
+use crate::{Market, MarketError, Request, apis, viewer};
+use store::Viewer;
 
 /// How an API did in the last 24 hours.
 #[derive(Debug, Clone)]
@@ -46,8 +47,10 @@ impl Market {
         api: ApiId,
     ) -> Result<Availability, MarketError> {
         self.require(request, Action::ReadApiAvailability).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let api = apis::find_visible(&mut tx, request, api).await?.id;
+        // How an API does over all its consumers is for everybody who sees it; who they are is not.
+        tx.view_as(Viewer::Installation).await?;
         let end = self.clock.now();
         let hour = Grain::Hour.micros();
         let last = end.as_microsecond() - end.as_microsecond().rem_euclid(hour);

@@ -102,7 +102,7 @@ impl Market {
         let found = self.in_index(move |index| index.search(&wanted)).await?;
         let Results { hits, total, facets, suggestions } = found;
         // The index may lag behind: the database decides again what the caller may see.
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer).await?;
         let mut shown = Vec::with_capacity(hits.len());
         for hit in hits {
             if let Some(api) = store::api::find_visible(&mut tx, viewer, hit.api).await? {
@@ -122,7 +122,7 @@ impl Market {
     /// Brings the index up to the last event: by the events since, or from the start when it is new.
     pub(crate) async fn follow_catalogue(&self) -> Result<(), MarketError> {
         let position = self.index.position();
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         let last = store::event::last_number(&mut tx).await?;
         if position == 0 || position > last {
             return self.build_catalogue(&mut tx, last).await;

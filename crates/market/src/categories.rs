@@ -4,7 +4,9 @@ use authz::Action;
 use model::{Category, CategoryId, EventKind, Name, Slug};
 use serde_json::json;
 
-use crate::{Begun, Conflict, Kind, Market, MarketError, Request, change::Change, versions};
+use crate::{
+    Begun, Conflict, Kind, Market, MarketError, Request, change::Change, versions, viewer,
+};
 
 /// A heading to add.
 #[derive(Debug, Clone)]
@@ -30,7 +32,7 @@ impl Market {
     /// Lists all headings.
     pub async fn list_categories(&self, request: &Request) -> Result<Vec<Category>, MarketError> {
         self.require(request, Action::ListCategories).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         Ok(store::category::list(&mut tx).await?)
     }
 

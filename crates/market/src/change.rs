@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use store::Tx;
 
-use crate::{Market, MarketError};
+use crate::{Market, MarketError, viewer};
 
 /// Who asks for a write, and under which conditions.
 #[derive(Debug, Clone)]
@@ -71,7 +71,7 @@ impl Market {
         action: Action,
     ) -> Result<Begun<'a, T>, MarketError> {
         self.require(request, action).await?;
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(viewer(&request.caller)).await?;
         if let Some(idempotency) = &request.idempotency {
             let fingerprint = self.secrets.fingerprint(&idempotency.fingerprint);
             let earlier = store::idempotency::claim(
@@ -105,7 +105,7 @@ impl Market {
     /// Asks the permission table; a refusal goes into the audit trail.
     pub async fn require(&self, request: &Request, action: Action) -> Result<(), MarketError> {
         let Err(forbidden) = request.caller.require(action) else { return Ok(()) };
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(viewer(&request.caller)).await?;
         let entry = self.audit_entry(
             request,
             action,
@@ -148,6 +148,11 @@ impl Change<'_> {
         &mut self.tx
     }
 
+    /// Goes on as the caller, after something for which the whole installation had to be seen.
+    pub(crate) async fn view_as_caller(&mut self) -> Result<(), MarketError> {
+        Ok(self.tx.view_as(viewer(&self.request.caller)).await?)
+    }
+
     /// The refusal of this write, for whoever may see the thing but not act on it.
     pub(crate) fn forbidden(&self) -> MarketError {
         MarketError::Forbidden(authz::Forbidden(self.action))
@@ -180,7 +185,7 @@ impl Change<'_> {
         subject: impl ToString,
     ) -> Result<(), MarketError> {
         let now = self.market.clock.now();
-        store::event::insert(&mut self.tx, tenant, kind, &subject.to_string(), now).await?;
+        store::event::announce(&mut self.tx, tenant, kind, &subject.to_string(), now);
         Ok(())
     }
 

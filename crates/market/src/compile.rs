@@ -59,7 +59,7 @@ impl Compiler {
 
     /// Brings the structure up to the last event, out of one consistent reading.
     pub(crate) async fn follow(&mut self, market: &Market) -> Result<Published, MarketError> {
-        let mut tx = market.db.read_steady().await?;
+        let mut tx = market.db.read_steady(Viewer::Installation).await?;
         let last = store::event::last_number(&mut tx).await?;
         let present = self.structure.clone().filter(|_| last >= self.reached);
         let structure = match present {

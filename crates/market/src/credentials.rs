@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     Begun, Conflict, Kind, Market, MarketError, Request, applications, change::Change,
-    secrets::random,
+    secrets::random, viewer,
 };
 
 /// A credential to make.
@@ -156,7 +156,7 @@ impl Market {
         id: CredentialId,
     ) -> Result<(), MarketError> {
         self.revoke_credential(request, application, id).await?;
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(viewer(&request.caller)).await?;
         store::credential::delete_revoked(&mut tx, application, id).await?;
         tx.commit().await?;
         Ok(())
@@ -170,7 +170,7 @@ impl Market {
     ) -> Result<Vec<Credential>, MarketError> {
         self.require(request, Action::ListCredentials).await?;
         let application = self.read_application(request, application).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         Ok(store::credential::list_of(&mut tx, application.id).await?)
     }
 

@@ -10,7 +10,7 @@ use model::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use serde_json::json;
-use store::{Page, PageOf};
+use store::{Page, PageOf, Viewer};
 
 use crate::{
     Begun, Conflict, Kind, LimitDraft, Market, MarketError, Request, Violation, apis,
@@ -281,7 +281,7 @@ impl Market {
         id: DeploymentId,
     ) -> Result<Deployment, MarketError> {
         self.require(request, Action::ReadDeployment).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         store::deployment::find(&mut tx, viewer(&request.caller), id)
             .await?
             .ok_or(MarketError::NotFound(Kind::Deployment))
@@ -295,7 +295,7 @@ impl Market {
         page: Page,
     ) -> Result<PageOf<Deployment>, MarketError> {
         self.require(request, Action::ListDeployments).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         Ok(store::deployment::list(&mut tx, viewer(&request.caller), api, page).await?)
     }
 
@@ -305,14 +305,14 @@ impl Market {
         request: &Request,
         id: model::VersionId,
     ) -> Result<semver::Version, MarketError> {
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let version = store::version::find(&mut tx, viewer(&request.caller), id).await?;
         version.map(|version| version.number).ok_or(MarketError::NotFound(Kind::Version))
     }
 
     /// The number of the configuration that holds everything committed so far.
     pub async fn config_version(&self) -> Result<u64, MarketError> {
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         Ok(store::event::last_number(&mut tx).await?)
     }
 

@@ -3,7 +3,8 @@
 use authz::Action;
 use model::{ApiId, Route, VersionId};
 
-use crate::{Market, MarketError, Request, apis};
+use crate::{Market, MarketError, Request, apis, viewer};
+use store::Viewer;
 
 /// Where a version is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +27,10 @@ impl Market {
         api: ApiId,
     ) -> Result<Vec<Endpoint>, MarketError> {
         self.require(request, Action::ReadApi).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let api = apis::find_visible(&mut tx, request, api).await?;
+        // The addresses of a deployment are for everybody who sees the API; its targets are not.
+        tx.view_as(Viewer::Installation).await?;
         let found = store::deployment::list_of_api(&mut tx, api.id).await?;
         let endpoints = found.iter().map(|deployment| Endpoint {
             version: deployment.version,

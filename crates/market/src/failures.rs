@@ -6,7 +6,7 @@ use authz::Action;
 use model::{ApiId, ApplicationId, FailedCall, FailedCallId, Name, VersionId};
 use store::{Tx, Viewer, failed_call::Scope};
 
-use crate::{Market, MarketError, Request, apis, compile};
+use crate::{Market, MarketError, Request, apis, compile, viewer};
 
 /// A call that failed, with the names of what it is about.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ impl Market {
         limit: u32,
     ) -> Result<Vec<NamedFailure>, MarketError> {
         self.require(request, Action::ListApiFailures).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let api = apis::find_visible(&mut tx, request, api).await?;
         let consumer = (!request.caller.acts_for(api.tenant)).then_some(request.caller.tenant);
         let scope = Scope::Api(api.id, consumer);
@@ -52,7 +52,7 @@ impl Market {
     ) -> Result<Vec<NamedFailure>, MarketError> {
         self.require(request, Action::ListApplicationFailures).await?;
         let application = self.read_application(request, application).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let scope = Scope::Application(application.id);
         let calls = store::failed_call::list(&mut tx, scope, before, limit).await?;
         named(&mut tx, calls).await

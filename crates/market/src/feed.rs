@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use model::{QuotaPeriod, QuotaUse, Standing, Update};
 
+use store::Viewer;
+
 use crate::{Market, MarketError, compile::Published};
 
 /// How long a commit of another replica may go unnoticed.
@@ -27,7 +29,7 @@ impl Market {
         let Some(Published { structure, reached }) = self.published.borrow().clone() else {
             return Ok(Update::default());
         };
-        let mut tx = self.db.read_steady().await?;
+        let mut tx = self.db.read_steady(Viewer::Installation).await?;
         let head = store::roster::head(&mut tx).await?;
         // Numbers that were never given out are from before the database was restored.
         let is_foreign = standing.epoch != head.epoch
@@ -79,7 +81,7 @@ impl Market {
                 let is_ready = published.borrow().is_some();
                 update.reached = is_ready.then_some(standing.reached);
                 if is_ready {
-                    let mut tx = self.db.read_steady().await?;
+                    let mut tx = self.db.read_steady(Viewer::Installation).await?;
                     let head = store::roster::head(&mut tx).await?;
                     let page = store::roster::page(&mut tx, &head, standing.roster, false).await?;
                     update.roster = Some(page).filter(|page| page.epoch == standing.epoch);
@@ -117,7 +119,7 @@ impl Market {
     }
 
     async fn sum_quota_use(&self, at: Timestamp) -> Result<QuotaUse, MarketError> {
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         let mut used = Vec::new();
         for wanted in [QuotaPeriod::Day, QuotaPeriod::Month] {
             let (start, _) = wanted.bounds(at);

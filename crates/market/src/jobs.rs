@@ -9,7 +9,7 @@ use authz::Action;
 use jiff::SignedDuration;
 use model::{AuditEntry, AuditOutcome, EventKind, SubscriptionStatus, TenantId};
 use serde_json::{Value, json};
-use store::usage::Grain;
+use store::{Viewer, usage::Grain};
 use tokio::sync::{Mutex, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -196,7 +196,7 @@ impl Market {
         self.expire_credentials().await?;
         self.renew_signing_key().await?;
         let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         let settings = self.installation().await?;
         store::session::prune(&mut tx, now - SignedDuration::from_hours(24)).await?;
         store::portal_session::prune(&mut tx).await?;
@@ -220,7 +220,7 @@ impl Market {
     async fn expire_credentials(&self) -> Result<(), MarketError> {
         const BATCH: i64 = 1_000;
         loop {
-            let mut tx = self.db.begin().await?;
+            let mut tx = self.db.begin(Viewer::Installation).await?;
             if store::roster::expire(&mut tx, self.clock.now(), BATCH).await? == 0 {
                 return Ok(());
             }
@@ -233,7 +233,7 @@ impl Market {
         const BATCH: i64 = 100;
         loop {
             let now = self.clock.now();
-            let mut tx = self.db.begin().await?;
+            let mut tx = self.db.begin(Viewer::Installation).await?;
             let ended = store::subscription::list_ended(&mut tx, now, BATCH).await?;
             if ended.is_empty() {
                 return Ok(());
@@ -250,7 +250,7 @@ impl Market {
                     self.system_entry(subscription.owner, "subscription.expire", &target, details);
                 store::audit::insert(&mut tx, &entry).await?;
                 for kind in [EventKind::SubscriptionChanged, EventKind::SubscriptionExpired] {
-                    store::event::insert(&mut tx, subscription.owner, kind, &target, now).await?;
+                    store::event::announce(&mut tx, subscription.owner, kind, &target, now);
                 }
             }
             tx.commit().await?;
@@ -259,7 +259,7 @@ impl Market {
     }
 
     async fn renew_signing_key(&self) -> Result<(), MarketError> {
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         let keys = store::signing_key::list(&mut tx).await?;
         let tenants =
             store::tenant::list(&mut tx, store::Viewer::Installation, store::Page::numbered(1, 1))
@@ -269,7 +269,7 @@ impl Market {
         let is_due = keys.iter().any(|key| key.retired_at.is_none() && key.created_at < oldest);
         let Some(tenant) = tenants.items.first().filter(|_| is_due) else { return Ok(()) };
         let kid = self.replace_signing_key().await?;
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         let action = Action::RotateSigningKey.as_str();
         let entry = self.system_entry(tenant.id, action, &kid, Value::Null);
         store::audit::insert(&mut tx, &entry).await?;

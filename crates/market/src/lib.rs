@@ -185,7 +185,7 @@ impl Market {
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), MarketError> {
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         store::event::last_number(&mut tx).await?;
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! With another one nothing would fail at first, but no API key would be known any more, and new ones would be hashed under a
 //! key that is lost with the next restore.
 
-use store::{Database, StoreError};
+use store::{Database, StoreError, Viewer};
 
 use crate::{Market, MarketError, Secrets};
 
@@ -25,7 +25,7 @@ pub async fn check_master_key(
     database: &Database,
     secrets: &Secrets,
 ) -> Result<MasterKeyCheck, StoreError> {
-    let mut tx = database.read().await?;
+    let mut tx = database.read(Viewer::Installation).await?;
     if let Some((known, _)) = store::setting::find::<String>(&mut tx, SETTING).await? {
         let is_right = known == secrets.master_key_check();
         return Ok(if is_right { MasterKeyCheck::Right } else { MasterKeyCheck::Wrong });
@@ -48,7 +48,7 @@ impl Market {
                 None,
             ));
         }
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         if store::setting::find::<String>(&mut tx, SETTING).await?.is_none() {
             let check = self.secrets.master_key_check();
             let noted = store::setting::put(&mut tx, SETTING, &check, 1, self.clock.now()).await;

@@ -13,6 +13,7 @@ use store::{
 
 use crate::{
     Attempt, Begun, Kind, Market, MarketError, Request, authority::CERTIFICATE, secrets, usage,
+    viewer,
 };
 
 /// A token to make.
@@ -105,7 +106,7 @@ impl Market {
         page: Page,
     ) -> Result<PageOf<Node>, MarketError> {
         self.require(request, Action::ListNodes).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         Ok(store::node::list(&mut tx, page).await?)
     }
 
@@ -135,7 +136,7 @@ impl Market {
         }
         let id: NodeId = self.ids.next();
         let certificate = self.authority().await?.sign(csr, &id.to_string(), now)?;
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         let digest = secrets::sha256_hex(&[secret.as_bytes()]);
         let Some(token) = store::node::claim_token(&mut tx, &digest, now).await? else {
             drop(tx);
@@ -178,7 +179,7 @@ impl Market {
         let now = self.clock.now();
         let certificate = self.authority().await?.sign(csr, &node.id.to_string(), now)?;
         let expires_at = certificate_end(now);
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         let digest = secrets::sha256_hex(&[&certificate]);
         store::node::renew(&mut tx, node.id, &digest, expires_at, used_sha256).await?;
         tx.commit().await?;
@@ -187,7 +188,7 @@ impl Market {
 
     /// The gateway that a certificate belongs to; none when it was cut off.
     pub async fn find_node(&self, certificate_sha256: &str) -> Result<Option<Node>, MarketError> {
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         Ok(store::node::find_by_certificate(&mut tx, certificate_sha256).await?)
     }
 
@@ -202,7 +203,7 @@ impl Market {
         let standing = serde_json::to_string(standing).map_err(|error| {
             MarketError::internal("a standing could not be written")(error.into())
         })?;
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         let now = self.clock.now();
         store::node::note_seen(&mut tx, node.id, used_sha256, now, &standing, version).await?;
         tx.commit().await?;
@@ -216,7 +217,7 @@ impl Market {
         batch: &UsageBatch,
     ) -> Result<Position, MarketError> {
         let stream = format!("{}/{}", node.id, batch.journal);
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         let (from, next) = (batch.from, batch.next);
         let is_next = next > from
             && store::usage::advance_position(

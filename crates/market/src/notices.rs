@@ -12,7 +12,7 @@ use authz::{Action, Principal};
 use model::{Notice, NoticeId, NoticeSettings, UserId};
 use serde_json::json;
 
-use crate::{Begun, Kind, Market, MarketError, Request};
+use crate::{Begun, Kind, Market, MarketError, Request, viewer};
 
 pub use post::{LetterOutcome, OneTimeInvitation, Outgoing, Queue};
 
@@ -36,7 +36,7 @@ impl Market {
     ) -> Result<Inbox, MarketError> {
         let user = self.require_person(request, Action::ListNotices).await?;
         let limit = i64::from(limit.clamp(1, store::Page::LIMIT_MAX));
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let notices = store::notice::list(&mut tx, user, before, is_unread, limit).await?;
         let unread = store::notice::count_unread(&mut tx, user).await?;
         Ok(Inbox { notices, unread })
@@ -76,7 +76,7 @@ impl Market {
         request: &Request,
     ) -> Result<(NoticeSettings, i64), MarketError> {
         let user = self.require_person(request, Action::ReadNoticeSettings).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         Ok(store::notice::find_settings(&mut tx, user).await?.unwrap_or_default())
     }
 

@@ -54,14 +54,14 @@ impl Market {
         page: Page,
     ) -> Result<PageOf<User>, MarketError> {
         self.require(request, Action::ListUsers).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         Ok(store::account::list(&mut tx, viewer(&request.caller), page).await?)
     }
 
     /// Reads an account.
     pub async fn read_user(&self, request: &Request, id: UserId) -> Result<User, MarketError> {
         self.require(request, Action::ReadUser).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         store::account::find(&mut tx, viewer(&request.caller), id)
             .await?
             .ok_or(MarketError::NotFound(Kind::User))
@@ -226,6 +226,7 @@ fn check_roles(request: &Request, roles: Roles) -> Result<(), MarketError> {
 
 /// Refuses a change after which nobody could administer the installation.
 async fn require_administrator(change: &mut Change<'_>) -> Result<(), MarketError> {
+    change.tx().view_as(Viewer::Installation).await?;
     let mut page = Page::numbered(1, Page::LIMIT_MAX);
     loop {
         let users = store::account::list(change.tx(), Viewer::Installation, page).await?;
@@ -233,7 +234,7 @@ async fn require_administrator(change: &mut Change<'_>) -> Result<(), MarketErro
             user.roles.contains(Role::PlatformAdmin) && user.status == UserStatus::Active
         });
         if is_left {
-            return Ok(());
+            return change.view_as_caller().await;
         }
         page.offset += page.limit;
         if page.offset.unsigned_abs() >= users.total {

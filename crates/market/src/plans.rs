@@ -124,7 +124,7 @@ impl Market {
     /// Reads a plan of an API that the caller may see.
     pub async fn read_plan(&self, request: &Request, id: PlanId) -> Result<Plan, MarketError> {
         self.require(request, Action::ReadPlan).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let plan =
             store::plan::find(&mut tx, id).await?.ok_or(MarketError::NotFound(Kind::Plan))?;
         match apis::find_visible(&mut tx, request, plan.api).await {
@@ -141,7 +141,7 @@ impl Market {
         api: ApiId,
     ) -> Result<Vec<Plan>, MarketError> {
         self.require(request, Action::ListPlans).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         apis::find_visible(&mut tx, request, api).await?;
         Ok(store::plan::list_of(&mut tx, api).await?)
     }
@@ -153,7 +153,7 @@ impl Market {
         page: Page,
     ) -> Result<PageOf<Plan>, MarketError> {
         self.require(request, Action::ListPlans).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         Ok(store::plan::list_own(&mut tx, viewer(&request.caller), page).await?)
     }
 }

@@ -5,7 +5,7 @@
 
 use authz::Caller;
 use jiff::{SignedDuration, Timestamp};
-use store::{Tx, session::Session};
+use store::{Tx, Viewer, session::Session};
 
 use crate::{
     Attempt, Market, MarketError, SignInStep,
@@ -56,7 +56,7 @@ impl Market {
         }
         match self.prove_person(email, password, None, request_id).await {
             Ok(Proven::Wholly(session, proof)) => {
-                let tx = self.db.begin().await?;
+                let tx = self.db.begin(Viewer::Installation).await?;
                 let signed_in = self.open_portal_session(tx, session, proof, request_id).await?;
                 Ok(SignInStep::Done(signed_in))
             }
@@ -100,7 +100,7 @@ impl Market {
     pub async fn resume(&self, cookie: &str, presence: Presence) -> Result<Caller, MarketError> {
         let now = self.clock.now();
         let digest = self.cookie_digest(cookie);
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         let found = store::portal_session::find(&mut tx, &digest).await?;
         let Some((id, seen_at)) = found.filter(|(_, seen_at)| *seen_at + IDLE > now) else {
             return Err(MarketError::Unauthenticated);
@@ -112,7 +112,7 @@ impl Market {
             .and_then(|found| Some(caller_of(&found.session, found.current_roles?)))
             .ok_or(MarketError::Unauthenticated)?;
         if presence == Presence::Person && seen_at + NOTED_EVERY <= now {
-            let mut tx = self.db.begin().await?;
+            let mut tx = self.db.begin(Viewer::Installation).await?;
             store::portal_session::note_use(&mut tx, id, now).await?;
             tx.commit().await?;
         }

@@ -5,7 +5,9 @@ use model::{Api, ApiId, ApiReview, ApiReviewId, EventKind, Name, Rating, Stars};
 use serde_json::json;
 use store::{Page, PageOf, Tx, Viewer};
 
-use crate::{Begun, Conflict, Kind, Market, MarketError, Request, apis, change::Change, versions};
+use crate::{
+    Begun, Conflict, Kind, Market, MarketError, Request, apis, change::Change, versions, viewer,
+};
 
 /// What somebody wants to say about an API.
 #[derive(Debug, Clone)]
@@ -45,10 +47,12 @@ impl Market {
         page: Page,
     ) -> Result<(PageOf<NamedReview>, Rating), MarketError> {
         self.require(request, Action::ListReviews).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         apis::find_visible(&mut tx, request, api).await?;
         let found = store::api_review::list(&mut tx, api, page).await?;
         let rating = store::api_review::rate(&mut tx, api).await?;
+        // Whoever sees a review sees by whom it is.
+        tx.view_as(Viewer::Installation).await?;
         let mut items = Vec::with_capacity(found.items.len());
         for review in found.items {
             let author = store::account::find(&mut tx, Viewer::Installation, review.author).await?;
@@ -66,7 +70,7 @@ impl Market {
         api: ApiId,
     ) -> Result<OwnReview, MarketError> {
         self.require(request, Action::ListReviews).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let api = apis::find_visible(&mut tx, request, api).await?;
         let author = request.caller.user();
         let review = store::api_review::find_by(&mut tx, api.id, author).await?;

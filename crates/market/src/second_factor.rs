@@ -7,11 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 use model::{AuditOutcome, User, UserId, UserStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::{Tx, session::Session};
+use store::{Tx, Viewer, session::Session};
 
 use crate::{
     Attempt, Begun, Conflict, Kind, Market, MarketError, Request, SignedIn, secrets,
     totp::{TotpSecret, base_32},
+    viewer,
 };
 
 /// Recovery codes that are made at once.
@@ -81,7 +82,7 @@ impl Market {
     ) -> Result<SecondFactorStatus, MarketError> {
         self.require(request, Action::ReadSecondFactor).await?;
         let user = person(request)?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let found = store::second_factor::find(&mut tx, user).await?;
         let recovery_codes_left = store::second_factor::count_recovery_codes(&mut tx, user).await?;
         let since = found.active.map(|(_, since)| since);
@@ -195,7 +196,7 @@ impl Market {
         }
         let pending = self.read_pending(pending).filter(|pending| now < pending.until);
         let Some(pending) = pending else { return Err(MarketError::Unauthenticated) };
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         store::account::hold(&mut tx, pending.user).await?;
         let account = store::account::find_sign_in_by_id(&mut tx, pending.user).await?;
         let account = account.filter(|account| {
@@ -326,7 +327,7 @@ impl Market {
         if let Attempt::Refused(wait) = self.attempts.check(&guesses, now) {
             return Err(MarketError::TooManyAttempts(wait));
         }
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let account = store::account::find_sign_in_by_id(&mut tx, user).await?;
         drop(tx);
         let stored = account.and_then(|account| account.password_hash);

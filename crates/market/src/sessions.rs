@@ -20,7 +20,7 @@ impl Market {
     /// The caller's own account.
     pub async fn read_me(&self, request: &Request) -> Result<User, MarketError> {
         self.require(request, Action::ReadMe).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let own = Viewer::Tenant(request.caller.tenant);
         store::account::find(&mut tx, own, request.caller.user())
             .await?
@@ -30,7 +30,7 @@ impl Market {
     /// The caller's own account and tenant.
     pub async fn read_me_at_home(&self, request: &Request) -> Result<(User, Tenant), MarketError> {
         let user = self.read_me(request).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let tenant = store::tenant::find(&mut tx, user.tenant).await?;
         Ok((user, tenant.ok_or(MarketError::NotFound(Kind::Tenant))?))
     }
@@ -51,7 +51,7 @@ impl Market {
         if let Attempt::Refused(wait) = self.attempts.check(&guesses, self.clock.now()) {
             return Err(MarketError::TooManyAttempts(wait));
         }
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let account = store::account::find_sign_in_by_id(&mut tx, user).await?;
         drop(tx);
         let stored = account.and_then(|account| account.password_hash);
@@ -92,7 +92,7 @@ impl Market {
             }
             _ => (Viewer::Tenant(caller.tenant), Some(caller.user())),
         };
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer).await?;
         Ok(store::session::list_open(&mut tx, viewer, user, self.clock.now(), page).await?)
     }
 

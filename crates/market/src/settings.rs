@@ -4,9 +4,9 @@ use authz::Action;
 use model::{Email, EventKind, Name};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::Tx;
+use store::{Tx, Viewer};
 
-use crate::{Begun, Market, MarketError, Request};
+use crate::{Begun, Market, MarketError, Request, viewer};
 
 /// What the installation's administrators decide at run time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl Market {
         request: &Request,
     ) -> Result<(InstallationSettings, i64), MarketError> {
         self.require(request, Action::ReadSettings).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         load(&mut tx).await
     }
 
@@ -72,7 +72,7 @@ impl Market {
 
     /// What the installation is called and whom to ask, for everybody who is signed in.
     pub async fn installation(&self) -> Result<InstallationSettings, MarketError> {
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         Ok(load(&mut tx).await?.0)
     }
 }

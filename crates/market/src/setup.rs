@@ -9,6 +9,8 @@ use model::{
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use store::Viewer;
+
 use crate::{Attempt, Conflict, Kind, Market, MarketError, passwords, secrets};
 
 /// The first tenant and its administrator.
@@ -45,7 +47,7 @@ const TOKEN_SETTING: &str = "set_up_token";
 impl Market {
     /// A new one-time set-up token while the installation is empty; none once it is set up. An earlier one is void.
     pub async fn prepare_set_up(&self) -> Result<Option<String>, MarketError> {
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         if store::tenant::exists_any(&mut tx).await? {
             return Ok(None);
         }
@@ -61,7 +63,7 @@ impl Market {
 
     /// Whether the installation has its first organisation and administrator.
     pub async fn is_set_up(&self) -> Result<bool, MarketError> {
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         Ok(store::tenant::exists_any(&mut tx).await?)
     }
 
@@ -79,7 +81,7 @@ impl Market {
             return Err(MarketError::TooManyAttempts(wait));
         }
         let hash = self.hash_password(&draft.password).await?;
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         if store::tenant::exists_any(&mut tx).await? {
             return Err(Conflict::AlreadySetUp.into());
         }
@@ -115,14 +117,13 @@ impl Market {
             .map_err(MarketError::duplicate_as(Conflict::AlreadySetUp))?;
         store::account::insert(&mut tx, &user).await?;
         store::account::set_password(&mut tx, user.id, &hash).await?;
-        store::event::insert(
+        store::event::announce(
             &mut tx,
             tenant.id,
             EventKind::TenantChanged,
             &tenant.id.to_string(),
             now,
-        )
-        .await?;
+        );
         let entry = self.account_entry(&user, Action::SetUp, request_id);
         store::audit::insert(&mut tx, &entry).await?;
         tx.commit().await?;
@@ -144,7 +145,7 @@ impl Market {
             return Err(MarketError::TooManyAttempts(wait));
         }
         let hash = self.hash_password(password).await?;
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         let digest = secrets::sha256_hex(&[token.as_bytes()]);
         let invitation = store::account::find_invitation(&mut tx, &digest)
             .await?

@@ -150,7 +150,7 @@ impl Market {
         api: ApiId,
         number: Option<&semver::Version>,
     ) -> Result<StoredSpecification, MarketError> {
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         apis::find_visible(&mut tx, request, api).await?;
         let visible = store::version::list_of(&mut tx, viewer(&request.caller), api).await?;
         let version = versions::pick(&visible, number)?;

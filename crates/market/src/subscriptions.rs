@@ -238,7 +238,7 @@ impl Market {
         id: SubscriptionId,
     ) -> Result<Subscription, MarketError> {
         self.require(request, Action::ReadSubscription).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         store::subscription::find(&mut tx, viewer(&request.caller), id)
             .await?
             .ok_or(MarketError::NotFound(Kind::Subscription))
@@ -256,7 +256,7 @@ impl Market {
         else {
             return Ok(None);
         };
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let account = store::account::find(&mut tx, Viewer::Tenant(owner), first.by).await?;
         Ok(account.map(|account| account.name))
     }
@@ -268,7 +268,7 @@ impl Market {
         id: SubscriptionId,
     ) -> Result<Option<QuotaUse>, MarketError> {
         let subscription = self.read_subscription(request, id).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let plan = store::plan::find(&mut tx, subscription.plan).await?;
         let Some(quota) = plan.and_then(|plan| plan.quota) else { return Ok(None) };
         let (start, end) = quota.period.bounds(self.clock.now());
@@ -283,7 +283,7 @@ impl Market {
         id: SubscriptionId,
     ) -> Result<(Name, Name), MarketError> {
         let subscription = self.read_subscription(request, id).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         let everything = Viewer::Installation;
         let application = store::application::find(&mut tx, everything, subscription.application);
         let application = application.await?.ok_or(MarketError::NotFound(Kind::Application))?;
@@ -300,7 +300,7 @@ impl Market {
         page: Page,
     ) -> Result<PageOf<Subscription>, MarketError> {
         self.require(request, Action::ListSubscriptions).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         Ok(store::subscription::list(&mut tx, viewer(&request.caller), filter, page).await?)
     }
 }

@@ -35,7 +35,7 @@ impl Market {
         page: Page,
     ) -> Result<PageOf<Tenant>, MarketError> {
         self.require(request, Action::ListTenants).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         Ok(store::tenant::list(&mut tx, viewer(&request.caller), page).await?)
     }
 
@@ -49,7 +49,7 @@ impl Market {
         if !request.caller.acts_for(id) {
             return Err(MarketError::NotFound(Kind::Tenant));
         }
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         store::tenant::find(&mut tx, id).await?.ok_or(MarketError::NotFound(Kind::Tenant))
     }
 

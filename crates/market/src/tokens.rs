@@ -12,7 +12,7 @@ use model::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use store::{Tx, session::Session, signing_key::SigningKey};
+use store::{Tx, Viewer, session::Session, signing_key::SigningKey};
 
 use crate::{Attempt, Begun, Market, MarketError, Request, second_factor::Proof, secrets};
 
@@ -154,7 +154,7 @@ impl Market {
         if let Some(scope) = scope {
             session.roles = session.roles.intersection(scope);
         }
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         store::session::insert(&mut tx, &session).await?;
         let entry = self.signed_in_entry(&session, second, request_id);
         store::audit::insert(&mut tx, &entry).await?;
@@ -195,7 +195,7 @@ impl Market {
         if token.claims.exp <= now.as_second() {
             return Err(MarketError::Unauthenticated);
         }
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         let standing = store::session::find_standing(&mut tx, token.claims.sid, now).await?;
         let Some(standing) = standing.filter(|found| found.session.ended_at.is_none()) else {
             return Err(MarketError::Unauthenticated);
@@ -229,7 +229,7 @@ impl Market {
     /// Makes a new signing key without a caller, for renewal by time and for the command line.
     pub async fn replace_signing_key(&self) -> Result<String, MarketError> {
         let key = self.new_key()?;
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         store::signing_key::retire_all(&mut tx, self.clock.now()).await?;
         store::signing_key::insert(&mut tx, &key).await?;
         tx.commit().await?;
@@ -248,7 +248,7 @@ impl Market {
         let (account, password_hash) = self.prove_password(username, password, request_id).await?;
         let now = self.clock.now();
         let session = self.session_of(&account.user, now);
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         store::account::hold(&mut tx, account.user.id).await?;
         let Some(account) = store::account::find_sign_in_by_id(&mut tx, account.user.id).await?
         else {
@@ -291,7 +291,7 @@ impl Market {
     ) -> Result<(store::account::SignIn, String), MarketError> {
         let found = match Email::parse(username) {
             Ok(email) => {
-                let mut tx = self.db.read().await?;
+                let mut tx = self.db.read(Viewer::Installation).await?;
                 store::account::find_sign_in(&mut tx, &email).await?
             }
             Err(_) => None,
@@ -307,7 +307,7 @@ impl Market {
             Some(hash) => Ok((account, hash)),
             None => {
                 let session = self.session_of(&account.user, now);
-                let tx = self.db.begin().await?;
+                let tx = self.db.begin(Viewer::Installation).await?;
                 self.refuse_code(tx, &session, request_id).await?;
                 Err(MarketError::Unauthenticated)
             }
@@ -334,7 +334,7 @@ impl Market {
         if failed == LOCK_AFTER {
             let (tenant, user) = (session.tenant, session.user.to_string());
             let now = self.clock.now();
-            store::event::insert(&mut tx, tenant, EventKind::UserLocked, &user, now).await?;
+            store::event::announce(&mut tx, tenant, EventKind::UserLocked, &user, now);
         }
         tx.commit().await?;
         Ok(())
@@ -349,7 +349,7 @@ impl Market {
         let Ok(id) = CredentialId::parse(client_id) else {
             return Err(MarketError::Unauthenticated);
         };
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         let found = store::credential::find_secret(&mut tx, id).await?;
         drop(tx);
         let Some((credential, digest)) = found else { return Err(MarketError::Unauthenticated) };
@@ -368,13 +368,13 @@ impl Market {
             ended_at: None,
         };
         if !self.secrets.matches(client_secret, digest) || !credential.is_accepted(now) {
-            let mut tx = self.db.begin().await?;
+            let mut tx = self.db.begin(Viewer::Installation).await?;
             let entry = self.sign_in_entry(&session, AuditOutcome::Denied, request_id);
             store::audit::insert(&mut tx, &entry).await?;
             tx.commit().await?;
             return Err(MarketError::Unauthenticated);
         }
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         store::credential::note_use(&mut tx, credential.id, now).await?;
         tx.commit().await?;
         Ok(Proven::Wholly(session, None))
@@ -449,11 +449,11 @@ impl Market {
 
     /// Reads the keys, and makes the first one of an installation.
     async fn load_keys(&self) -> Result<Arc<Vec<LoadedKey>>, MarketError> {
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         let mut stored = store::signing_key::list(&mut tx).await?;
         drop(tx);
         if !stored.iter().any(|key| key.retired_at.is_none()) {
-            let mut tx = self.db.begin().await?;
+            let mut tx = self.db.begin(Viewer::Installation).await?;
             let key = self.new_key()?;
             store::signing_key::insert(&mut tx, &key).await?;
             tx.commit().await?;

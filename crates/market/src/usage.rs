@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use journal::Position;
 use model::{ApplicationId, CredentialId, FailedCall, Fault, Ids, UsageRecord, VersionId};
 use store::{
-    Tx,
+    Tx, Viewer,
     usage::{Bucket, Grain, Parties, Tally},
 };
 
@@ -33,7 +33,7 @@ impl Market {
     }
 
     async fn count_journal(&self, stream: &str, folder: &Path) -> Result<bool, MarketError> {
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         let from = store::usage::find_position(&mut tx, stream).await?;
         let from =
             from.map_or_else(Position::default, |(segment, offset)| Position { segment, offset });

@@ -159,7 +159,7 @@ impl Market {
         api: ApiId,
     ) -> Result<Vec<ApiVersion>, MarketError> {
         self.require(request, Action::ListVersions).await?;
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(viewer(&request.caller)).await?;
         apis::find_visible(&mut tx, request, api).await?;
         Ok(store::version::list_of(&mut tx, viewer(&request.caller), api).await?)
     }

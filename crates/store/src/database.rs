@@ -9,8 +9,11 @@ use sqlx::{
 };
 
 use crate::{
-    Engine, StoreError, migration,
+    Engine, StoreError, Viewer,
+    event::{self, PendingEvent},
+    migration,
     roster::{self, Pending},
+    row_security,
 };
 
 /// The database of an installation.
@@ -21,10 +24,14 @@ pub struct Database {
     readers: AnyPool,
 }
 
-/// A transaction. Dropping it takes everything back.
+/// A transaction, in which one viewer reads and writes. Dropping it takes everything back.
+///
+/// Statements hide what the viewer may not see. On PostgreSQL the database does so as well, whatever a statement says: see
+/// `row_security`.
 pub struct Tx {
     inner: sqlx::Transaction<'static, Any>,
     engine: Engine,
+    events: Vec<PendingEvent>,
     roster: Pending,
 }
 
@@ -54,24 +61,24 @@ impl Database {
                 "the database URL must begin with sqlite: or postgres:".into(),
             )));
         };
+        migration::run(engine, url).await?;
         let (writers, readers) = match engine {
             // SQLite has one writer at a time; waiting for it in the pool is fair, in the engine it is not.
             Engine::Sqlite => {
-                let writers = pool(engine, 1).connect(url).await.map_err(fail)?;
-                let readers = pool(engine, SQLITE_READERS)
+                let writers = pool(engine, 1, &[]).connect(url).await.map_err(fail)?;
+                let readers = pool(engine, SQLITE_READERS, &[])
                     .connect(url)
                     .await
                     .map_err(StoreError::sql("database::open"))?;
                 (writers, readers)
             }
             Engine::Postgres => {
-                let shared = pool(engine, POSTGRES_CONNECTIONS).connect(url).await.map_err(fail)?;
+                let shared = pool(engine, POSTGRES_CONNECTIONS, &[row_security::TAKE_ROLE]);
+                let shared = shared.connect(url).await.map_err(fail)?;
                 (shared.clone(), shared)
             }
         };
-        let database = Self { engine, writers, readers };
-        migration::run(&database).await?;
-        Ok(database)
+        Ok(Self { engine, writers, readers })
     }
 
     /// Which engine it is.
@@ -79,29 +86,25 @@ impl Database {
         self.engine
     }
 
-    /// Begins a transaction that writes.
-    pub async fn begin(&self) -> Result<Tx, StoreError> {
-        let inner = self
-            .writers
-            .begin_with(self.engine.begin_write())
-            .await
-            .map_err(StoreError::sql("database::begin"))?;
-        Ok(Tx { inner, engine: self.engine, roster: Pending::new() })
+    /// Begins a transaction in which the viewer writes.
+    pub async fn begin(&self, viewer: Viewer) -> Result<Tx, StoreError> {
+        let begin = self.engine.begin_write(viewer);
+        let inner = self.writers.begin_with(begin).await;
+        Ok(Tx::new(inner.map_err(StoreError::sql("database::begin"))?, self.engine))
     }
 
-    /// Begins a transaction that only reads.
-    pub async fn read(&self) -> Result<Tx, StoreError> {
-        let inner = self.readers.begin().await.map_err(StoreError::sql("database::read"))?;
-        Ok(Tx { inner, engine: self.engine, roster: Pending::new() })
+    /// Begins a transaction in which the viewer only reads.
+    pub async fn read(&self, viewer: Viewer) -> Result<Tx, StoreError> {
+        let begin = self.engine.begin_read(viewer);
+        let inner = self.readers.begin_with(begin).await;
+        Ok(Tx::new(inner.map_err(StoreError::sql("database::read"))?, self.engine))
     }
 
-    /// Begins a transaction that only reads, and all of whose statements see one state.
-    pub async fn read_steady(&self) -> Result<Tx, StoreError> {
-        let mut tx = self.read().await?;
-        if let Some(steady) = self.engine.read_steady() {
-            tx.statement("database::read_steady", steady).execute().await?;
-        }
-        Ok(tx)
+    /// Begins a transaction in which the viewer only reads, and all of whose statements see one state.
+    pub async fn read_steady(&self, viewer: Viewer) -> Result<Tx, StoreError> {
+        let begin = self.engine.begin_read_steady(viewer);
+        let inner = self.readers.begin_with(begin).await;
+        Ok(Tx::new(inner.map_err(StoreError::sql("database::read_steady"))?, self.engine))
     }
 
     /// Closes all connections.
@@ -111,7 +114,12 @@ impl Database {
     }
 }
 
-fn pool(engine: Engine, connections: u32) -> AnyPoolOptions {
+/// Connections that begin with these statements, as the user of the URL.
+pub(crate) fn pool(
+    engine: Engine,
+    connections: u32,
+    then: &'static [&'static str],
+) -> AnyPoolOptions {
     AnyPoolOptions::new()
         .max_connections(connections)
         .min_connections(0)
@@ -120,19 +128,39 @@ fn pool(engine: Engine, connections: u32) -> AnyPoolOptions {
         .after_connect(move |connection, _| {
             Box::pin(async move {
                 sqlx::raw_sql(engine.on_connect()).execute(&mut *connection).await?;
+                for statement in then {
+                    sqlx::raw_sql(*statement).execute(&mut *connection).await?;
+                }
                 Ok(())
             })
         })
 }
 
 impl Tx {
+    pub(crate) const fn new(inner: sqlx::Transaction<'static, Any>, engine: Engine) -> Self {
+        Self { inner, engine, events: Vec::new(), roster: Pending::new() }
+    }
+
+    /// From here on the transaction reads and writes as another viewer.
+    pub async fn view_as(&mut self, viewer: Viewer) -> Result<(), StoreError> {
+        if let Some(statement) = self.engine.view_as(viewer) {
+            self.run_script("tx::view_as", statement).await?;
+        }
+        Ok(())
+    }
+
     /// Makes everything that was done in the transaction lasting.
     ///
-    /// What it does to the roster is written last, as events are: whoever waits for the numbers holds all its rows.
+    /// Events and what is done to the roster are numbered, and the installation's; they are written last, because whoever
+    /// waits for the numbers holds all rows of the transaction.
     pub async fn commit(mut self) -> Result<(), StoreError> {
-        if !self.roster.is_empty() {
-            let pending = std::mem::take(&mut self.roster);
-            roster::flush(&mut self, pending).await?;
+        let (events, roster) = (std::mem::take(&mut self.events), std::mem::take(&mut self.roster));
+        if !events.is_empty() || !roster.is_empty() {
+            if let Some(lock) = self.engine.lock_numbers() {
+                self.run_script("tx::lock_numbers", lock.to_owned()).await?;
+            }
+            event::flush(&mut self, events).await?;
+            roster::flush(&mut self, roster).await?;
         }
         self.inner.commit().await.map_err(StoreError::sql("tx::commit"))
     }
@@ -144,6 +172,11 @@ impl Tx {
 
     pub(crate) const fn engine(&self) -> Engine {
         self.engine
+    }
+
+    /// The events that the transaction announces.
+    pub(crate) const fn events(&mut self) -> &mut Vec<PendingEvent> {
+        &mut self.events
     }
 
     /// What the transaction does to the roster.

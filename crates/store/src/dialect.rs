@@ -1,5 +1,9 @@
 //! Where the two engines differ.
 
+use sqlx::AssertSqlSafe;
+
+use crate::Viewer;
+
 /// Which database it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
@@ -36,18 +40,47 @@ impl Engine {
     }
 
     /// How a writing transaction begins: SQLite takes its one write lock at once, so that it never fails half-way.
-    pub(crate) const fn begin_write(self) -> &'static str {
+    pub(crate) fn begin_write(self, viewer: Viewer) -> AssertSqlSafe<String> {
         match self {
-            Self::Sqlite => "BEGIN IMMEDIATE",
-            Self::Postgres => "BEGIN",
+            Self::Sqlite => AssertSqlSafe("BEGIN IMMEDIATE".to_owned()),
+            Self::Postgres => AssertSqlSafe(format!("BEGIN; {}", set_viewer(viewer))),
         }
     }
 
-    /// Makes numbered events commit in the order of their numbers.
-    pub(crate) const fn lock_events(self) -> Option<&'static str> {
+    /// How a reading transaction begins.
+    pub(crate) fn begin_read(self, viewer: Viewer) -> AssertSqlSafe<String> {
+        match self {
+            Self::Sqlite => AssertSqlSafe("BEGIN".to_owned()),
+            Self::Postgres => AssertSqlSafe(format!("BEGIN; {}", set_viewer(viewer))),
+        }
+    }
+
+    /// How a reading transaction begins all of whose statements see one state. In SQLite they always do.
+    pub(crate) fn begin_read_steady(self, viewer: Viewer) -> AssertSqlSafe<String> {
+        match self {
+            Self::Sqlite => self.begin_read(viewer),
+            Self::Postgres => AssertSqlSafe(format!(
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}",
+                set_viewer(viewer)
+            )),
+        }
+    }
+
+    /// Goes on as another viewer.
+    pub(crate) fn view_as(self, viewer: Viewer) -> Option<String> {
         match self {
             Self::Sqlite => None,
-            Self::Postgres => Some("SELECT pg_advisory_xact_lock(4881701)"),
+            Self::Postgres => Some(set_viewer(viewer)),
+        }
+    }
+
+    /// Makes what is numbered commit in the order of its numbers; it is the installation that numbers.
+    pub(crate) const fn lock_numbers(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => {
+                Some("SET LOCAL caduceus.viewer = '*'; SELECT pg_advisory_xact_lock(4881701)")
+            }
         }
     }
 
@@ -67,14 +100,6 @@ impl Engine {
         }
     }
 
-    /// Makes all statements of a transaction see one state. SQLite does so by itself.
-    pub(crate) const fn read_steady(self) -> Option<&'static str> {
-        match self {
-            Self::Sqlite => None,
-            Self::Postgres => Some("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"),
-        }
-    }
-
     /// The type of binary columns.
     pub(crate) const fn blob(self) -> &'static str {
         match self {
@@ -82,4 +107,9 @@ impl Engine {
             Self::Postgres => "BYTEA",
         }
     }
+}
+
+/// Tells PostgreSQL through whose eyes the rest of the transaction reads. What stands in quotes is an identifier or `*`.
+fn set_viewer(viewer: Viewer) -> String {
+    format!("SET LOCAL caduceus.viewer = '{}'", viewer.argument())
 }

@@ -58,6 +58,16 @@ pub enum StoreError {
         #[source]
         source: serde_json::Error,
     },
+    /// There is no role for the application, and none could be made.
+    #[error(
+        "the role caduceus_app is missing and could not be made: have an administrator of the PostgreSQL server run \
+         CREATE ROLE caduceus_app NOLOGIN; GRANT caduceus_app TO the user of the database URL"
+    )]
+    RoleMissing {
+        /// Why it could not be made.
+        #[source]
+        source: Box<StoreError>,
+    },
     /// The database was made by a newer version of Caduceus.
     #[error(
         "the database has schema {found}, this version knows schema {known}: use a newer version of Caduceus"

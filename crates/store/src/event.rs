@@ -5,27 +5,33 @@ use model::{Event, EventKind, TenantId};
 
 use crate::{StoreError, Tx, row::Columns};
 
-/// Adds an event and gives it the next number.
-pub async fn insert(
-    tx: &mut Tx,
+/// An event that a transaction announces.
+pub(crate) struct PendingEvent {
     tenant: TenantId,
     kind: EventKind,
-    subject: &str,
+    subject: String,
     at: Timestamp,
-) -> Result<(), StoreError> {
+}
+
+/// Leaves an event with the transaction, which numbers and writes it when it commits.
+pub fn announce(tx: &mut Tx, tenant: TenantId, kind: EventKind, subject: &str, at: Timestamp) {
+    tx.events().push(PendingEvent { tenant, kind, subject: subject.to_owned(), at });
+}
+
+/// Numbers and writes what a transaction announces, at its end.
+pub(crate) async fn flush(tx: &mut Tx, pending: Vec<PendingEvent>) -> Result<(), StoreError> {
     const SQL: &str = "
         INSERT INTO event (number, tenant_id, kind, subject, at)
         SELECT COALESCE(MAX(number), 0) + 1, $1, $2, $3, $4 FROM event";
-    if let Some(lock) = tx.engine().lock_events() {
-        tx.statement("event::lock", lock).all().await?;
+    for PendingEvent { tenant, kind, subject, at } in pending {
+        tx.statement("event::flush", SQL)
+            .bind_text(tenant)
+            .bind_text(kind.as_str())
+            .bind(subject)
+            .bind(at.as_microsecond())
+            .execute()
+            .await?;
     }
-    tx.statement("event::insert", SQL)
-        .bind_text(tenant)
-        .bind_text(kind.as_str())
-        .bind(subject.to_owned())
-        .bind(at.as_microsecond())
-        .execute()
-        .await?;
     Ok(())
 }
 

@@ -37,6 +37,7 @@ mod error;
 mod migration;
 mod page;
 mod row;
+mod row_security;
 mod viewer;
 
 pub use database::{Database, Tx};

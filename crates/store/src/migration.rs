@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Database, StoreError, roster, row::Columns, version};
+use crate::{
+    Engine, StoreError, Tx, Viewer, database, roster, row::Columns, row_security, version,
+};
 
 const STEPS: &[(i64, &str)] = &[
     (1, include_str!("../migrations/0001_spine.sql")),
@@ -16,6 +18,7 @@ const STEPS: &[(i64, &str)] = &[
     (10, include_str!("../migrations/0010_api_review.sql")),
     (11, include_str!("../migrations/0011_second_factor.sql")),
     (12, include_str!("../migrations/0012_two_person.sql")),
+    (ROW_SECURITY, include_str!("../migrations/0013_row_security.postgres.sql")),
 ];
 
 /// The step that brought the roster, which is then filled.
@@ -24,10 +27,16 @@ const FEED: i64 = 4;
 /// The step that brought the digests of specifications, which are then worked out.
 const DIGESTS: i64 = 8;
 
-/// Runs the steps that the database has not seen, all in one transaction.
-pub(crate) async fn run(database: &Database) -> Result<(), StoreError> {
+/// The step that brought row-level security, which SQLite knows nothing of.
+const ROW_SECURITY: i64 = 13;
+
+/// Runs the steps that the database has not seen, all in one transaction, as the user of the URL.
+pub(crate) async fn run(engine: Engine, url: &str) -> Result<(), StoreError> {
     const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_step (number BIGINT PRIMARY KEY)";
-    let mut tx = database.begin().await?;
+    let connection = database::pool(engine, 1, &[]).connect(url).await;
+    let connection = connection.map_err(StoreError::sql("migration::connect"))?;
+    let tx = connection.begin_with(engine.begin_write(Viewer::Installation)).await;
+    let mut tx = Tx::new(tx.map_err(StoreError::sql("migration::begin"))?, engine);
     if let Some(lock) = tx.engine().lock_migrations() {
         tx.statement("migration::lock", lock).all().await?;
     }
@@ -49,8 +58,10 @@ pub(crate) async fn run(database: &Database) -> Result<(), StoreError> {
         .map(|row| Columns::of("migration::noted", row).get("number"))
         .collect::<Result<BTreeSet<i64>, _>>()?;
     for (number, script) in STEPS.iter().filter(|(number, _)| !noted.contains(number)) {
-        let script = script.replace("{blob}", tx.engine().blob());
-        tx.run_script("migration::step", script).await?;
+        if *number != ROW_SECURITY || engine == Engine::Postgres {
+            let script = script.replace("{blob}", engine.blob());
+            tx.run_script("migration::step", script).await?;
+        }
         if *number == FEED {
             roster::backfill(&mut tx).await?;
         }
@@ -62,5 +73,8 @@ pub(crate) async fn run(database: &Database) -> Result<(), StoreError> {
             .execute()
             .await?;
     }
-    tx.commit().await
+    row_security::prepare(&mut tx).await?;
+    tx.commit().await?;
+    connection.close().await;
+    Ok(())
 }

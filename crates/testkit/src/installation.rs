@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    Client, Database,
+    Client, Database, Sql,
     tenant::{PASSWORD, Tenant},
     wait::eventually,
 };
@@ -172,6 +172,11 @@ impl Installation {
     pub async fn sql(&self, statements: &str) {
         let sqlite = self.data().join("caduceus.db");
         self.database.change(&sqlite, statements).await;
+    }
+
+    /// A connection of one's own to its database, which is on a server.
+    pub async fn connect(&self) -> Sql {
+        Sql::connect(&self.database).await
     }
 
     /// What the process has logged so far.

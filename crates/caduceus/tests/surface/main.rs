@@ -7,6 +7,7 @@
     reason = "tests fail by panicking and may rewrite the checked-in description"
 )]
 
+mod row_security;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -18,7 +18,7 @@ pub(crate) struct World {
     active_subscription: String,
     deployment: String,
     category: String,
-    empty_tenant: String,
+    pub(crate) empty_tenant: String,
     user: String,
     session: String,
     node: String,

@@ -29,7 +29,7 @@ impl Market {
     /// Tells the next event that concerns people. `seen` is the last event that was looked at, so that those that
     /// concern nobody are not looked at again. Returns whether there may be more.
     pub(crate) async fn tell(&self, seen: &mut u64) -> Result<bool, MarketError> {
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         let place = store::notice::find_place(&mut tx).await?;
         let from = place.number.max(*seen);
         let events = store::event::list_after(&mut tx, from, EVENTS).await?;
@@ -46,7 +46,7 @@ impl Market {
         *seen = newest;
         // After a restart, at most so many are looked at again.
         if newest - place.number >= EVENTS.unsigned_abs() {
-            let mut tx = self.db.begin().await?;
+            let mut tx = self.db.begin(Viewer::Installation).await?;
             let next = Place { number: newest, reached: String::new() };
             store::notice::advance(&mut tx, &place, &next).await?;
             tx.commit().await?;
@@ -55,7 +55,7 @@ impl Market {
     }
 
     async fn tell_of(&self, event: &Event, place: &Place) -> Result<(), MarketError> {
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         let told = describe(&mut tx, event).await?;
         let people = match &told {
             Some((_, audience)) => {

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use model::{Email, Letter, Name, News, Notice, UserStatus};
 use store::{
-    Tx,
+    Tx, Viewer,
     letter::{Addressed, Ending},
 };
 use zeroize::Zeroizing;
@@ -67,7 +67,7 @@ impl std::fmt::Debug for OneTimeInvitation {
 impl Market {
     /// How many letters are to be sent.
     pub async fn look_at_letters(&self) -> Result<Queue, MarketError> {
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         Ok(store::letter::find_queue(&mut tx, self.clock.now()).await?)
     }
 
@@ -79,7 +79,7 @@ impl Market {
         limit: i64,
     ) -> Result<Vec<Outgoing>, MarketError> {
         let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         let until = now + LEASE;
         if !store::letter::take_lease(&mut tx, LEASE_NAME, holder, now, until).await? {
             return Ok(Vec::new());
@@ -150,7 +150,7 @@ impl Market {
             LetterOutcome::Deferred(..) => letter.is_hopeless(now).then_some(Ending::Failed),
         };
         let reason = outcome.reason();
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         match ending {
             Some(ending) => {
                 store::letter::end(&mut tx, letter, ending, reason.as_deref(), now).await?;

@@ -3,7 +3,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use model::{ApiId, EventKind, Traffic};
-use store::{Tx, usage::Grain};
+use store::{Tx, Viewer, usage::Grain};
 
 use crate::{Market, MarketError};
 
@@ -27,14 +27,14 @@ impl Market {
 
     async fn announce_expiring(&self, days: i64) -> Result<bool, MarketError> {
         let now = self.clock.now();
-        let mut tx = self.db.begin().await?;
+        let mut tx = self.db.begin(Viewer::Installation).await?;
         let keys = store::credential::take_expiring(&mut tx, now, days, KEYS).await?;
         if keys.is_empty() {
             return Ok(false);
         }
         for (key, tenant) in keys {
             let kind = EventKind::KeyExpiring;
-            store::event::insert(&mut tx, tenant, kind, &key.to_string(), now).await?;
+            store::event::announce(&mut tx, tenant, kind, &key.to_string(), now);
         }
         tx.commit().await?;
         self.note_commit();
@@ -43,7 +43,7 @@ impl Market {
 
     async fn announce_failing(&self) -> Result<(), MarketError> {
         let now = self.clock.now();
-        let mut tx = self.db.read().await?;
+        let mut tx = self.db.read(Viewer::Installation).await?;
         let suspects = store::usage::list_failing(
             &mut tx,
             now - WINDOW,
@@ -61,12 +61,12 @@ impl Market {
         }
         drop(tx);
         for (api, tenant) in failing {
-            let mut tx = self.db.begin().await?;
+            let mut tx = self.db.begin(Viewer::Installation).await?;
             if !store::notice::raise_alarm(&mut tx, api, now, now - SILENCE).await? {
                 continue;
             }
             let kind = EventKind::ApiFailing;
-            store::event::insert(&mut tx, tenant, kind, &api.to_string(), now).await?;
+            store::event::announce(&mut tx, tenant, kind, &api.to_string(), now);
             tx.commit().await?;
             self.note_commit();
         }
