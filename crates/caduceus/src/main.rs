@@ -15,6 +15,7 @@ mod progress;
 mod ready;
 mod remote;
 mod serve;
+mod tenant_command;
 mod tls;
 mod traces;
 mod validate;
@@ -59,6 +60,9 @@ enum Command {
     Ready(ready::ReadyArgs),
     /// Look for what is wrong with an installation.
     Doctor(doctor::DoctorArgs),
+    /// What concerns tenants as a whole.
+    #[command(subcommand)]
+    Tenant(tenant_command::TenantCommand),
     /// Print what a shell needs to complete commands and options.
     Completions {
         /// The shell.
@@ -107,6 +111,7 @@ fn main() -> ExitCode {
         Command::Sync(args) => desired_command::sync(&args),
         Command::Dump(args) => desired_command::dump(&args),
         Command::Schema => desired_command::schema(),
+        Command::Tenant(command) => tenant_command::run(&command),
         Command::Completions { shell } => return complete(shell),
     };
     match result {

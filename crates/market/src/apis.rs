@@ -106,8 +106,8 @@ impl Market {
         let version =
             self.store_version(request, &mut change, &api, number, &specification).await?;
         change.audit(api.tenant, api.id, json!({ "version": version.number })).await?;
-        change.announce(api.tenant, EventKind::ApiChanged, api.id).await?;
-        change.announce(api.tenant, EventKind::VersionSubmitted, version.id).await?;
+        change.announce(api.tenant, EventKind::ApiChanged, &api.id);
+        change.announce(api.tenant, EventKind::VersionSubmitted, &version.id);
         change.finish(RegisteredVersion { api, version, findings: specification.findings }).await
     }
 
@@ -152,7 +152,7 @@ impl Market {
             "classification": { "before": before.classification, "after": api.classification },
         });
         change.audit(api.tenant, api.id, details).await?;
-        change.announce(api.tenant, EventKind::ApiChanged, api.id).await?;
+        change.announce(api.tenant, EventKind::ApiChanged, &api.id);
         change.finish(api).await
     }
 
@@ -172,7 +172,7 @@ impl Market {
             .await
             .map_err(MarketError::referenced_as(in_use))?;
         change.audit(api.tenant, id, json!({ "name": api.name })).await?;
-        change.announce(api.tenant, EventKind::ApiChanged, id).await?;
+        change.announce(api.tenant, EventKind::ApiChanged, &id);
         change.finish(()).await
     }
 

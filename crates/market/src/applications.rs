@@ -49,7 +49,7 @@ impl Market {
         change
             .audit(application.tenant, application.id, json!({ "name": application.name }))
             .await?;
-        change.announce(application.tenant, EventKind::ApplicationChanged, application.id).await?;
+        change.announce(application.tenant, EventKind::ApplicationChanged, &application.id);
         change.finish(application).await
     }
 
@@ -81,7 +81,7 @@ impl Market {
         change
             .audit(application.tenant, application.id, json!({ "name": application.name }))
             .await?;
-        change.announce(application.tenant, EventKind::ApplicationChanged, application.id).await?;
+        change.announce(application.tenant, EventKind::ApplicationChanged, &application.id);
         change.finish(application).await
     }
 
@@ -99,7 +99,7 @@ impl Market {
         request.check_revision(application.revision)?;
         store::application::delete(change.tx(), &application, self.clock.now()).await?;
         change.audit(application.tenant, id, json!({ "name": application.name })).await?;
-        change.announce(application.tenant, EventKind::ApplicationChanged, id).await?;
+        change.announce(application.tenant, EventKind::ApplicationChanged, &id);
         change.finish(()).await
     }
 

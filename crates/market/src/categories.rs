@@ -66,7 +66,7 @@ impl Market {
             .map_err(MarketError::duplicate_as(Conflict::Taken(Kind::Category, "slug")))?;
         let tenant = request.caller.tenant;
         change.audit(tenant, category.id, json!({ "slug": category.slug })).await?;
-        change.announce(tenant, EventKind::CategoryChanged, category.id).await?;
+        change.announce(tenant, EventKind::CategoryChanged, &category.id);
         change.finish(category).await
     }
 
@@ -94,7 +94,7 @@ impl Market {
         store::category::update(change.tx(), &category).await?;
         let tenant = request.caller.tenant;
         change.audit(tenant, id, json!({ "slug": category.slug, "name": category.name })).await?;
-        change.announce(tenant, EventKind::CategoryChanged, id).await?;
+        change.announce(tenant, EventKind::CategoryChanged, &id);
         change.finish(category).await
     }
 
@@ -115,7 +115,7 @@ impl Market {
         store::category::delete(change.tx(), id).await?;
         let tenant = request.caller.tenant;
         change.audit(tenant, id, json!({ "slug": category.slug })).await?;
-        change.announce(tenant, EventKind::CategoryChanged, id).await?;
+        change.announce(tenant, EventKind::CategoryChanged, &id);
         change.finish(()).await
     }
 }

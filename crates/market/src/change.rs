@@ -177,16 +177,10 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Writes the event row.
-    pub(crate) async fn announce(
-        &mut self,
-        tenant: TenantId,
-        kind: EventKind,
-        subject: impl ToString,
-    ) -> Result<(), MarketError> {
+    /// Leaves the event row for the end of the transaction.
+    pub(crate) fn announce(&mut self, tenant: TenantId, kind: EventKind, subject: &impl ToString) {
         let now = self.market.clock.now();
         store::event::announce(&mut self.tx, tenant, kind, &subject.to_string(), now);
-        Ok(())
     }
 
     /// Ends the write: keeps its outcome for the idempotency key and commits, or takes all back in a dry run.

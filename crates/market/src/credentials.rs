@@ -73,7 +73,7 @@ impl Market {
                 json!({ "application": application.id, "kind": credential.kind }),
             )
             .await?;
-        change.announce(credential.tenant, EventKind::ApplicationChanged, application.id).await?;
+        change.announce(credential.tenant, EventKind::ApplicationChanged, &application.id);
         change.finish(issued).await
     }
 
@@ -117,7 +117,7 @@ impl Market {
                 json!({ "replacedBy": issued.credential.id, "endsAt": old.expires_at }),
             )
             .await?;
-        change.announce(old.tenant, EventKind::ApplicationChanged, application.id).await?;
+        change.announce(old.tenant, EventKind::ApplicationChanged, &application.id);
         change.finish(Rotation { issued, replaced: old }).await
     }
 
@@ -140,9 +140,7 @@ impl Market {
             credential.revision += 1;
             store::credential::update(change.tx(), &credential).await?;
             change.audit(credential.tenant, id, json!({ "application": application.id })).await?;
-            change
-                .announce(credential.tenant, EventKind::ApplicationChanged, application.id)
-                .await?;
+            change.announce(credential.tenant, EventKind::ApplicationChanged, &application.id);
         }
         change.finish(()).await
     }

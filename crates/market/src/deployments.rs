@@ -200,7 +200,7 @@ impl Market {
             .await
             .map_err(MarketError::duplicate_as(Conflict::Taken(Kind::Deployment, "route")))?;
         change.audit(api.tenant, deployment.id, details(&deployment)).await?;
-        change.announce(api.tenant, EventKind::DeploymentChanged, deployment.id).await?;
+        change.announce(api.tenant, EventKind::DeploymentChanged, &deployment.id);
         change.finish(deployment).await
     }
 
@@ -253,7 +253,7 @@ impl Market {
             .await
             .map_err(MarketError::duplicate_as(Conflict::Taken(Kind::Deployment, "route")))?;
         change.audit(deployment.tenant, id, details(&deployment)).await?;
-        change.announce(deployment.tenant, EventKind::DeploymentChanged, id).await?;
+        change.announce(deployment.tenant, EventKind::DeploymentChanged, &id);
         change.finish(deployment).await
     }
 
@@ -270,7 +270,7 @@ impl Market {
         let deployment = find_own(request, &mut change, id).await?;
         store::deployment::delete(change.tx(), &deployment).await?;
         change.audit(deployment.tenant, id, details(&deployment)).await?;
-        change.announce(deployment.tenant, EventKind::DeploymentChanged, id).await?;
+        change.announce(deployment.tenant, EventKind::DeploymentChanged, &id);
         change.finish(()).await
     }
 

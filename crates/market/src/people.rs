@@ -140,8 +140,8 @@ impl Market {
             store::account::keep_invitation(change.tx(), user.id, Some(sealed)).await?;
         }
         change.audit(user.tenant, user.id, json!({ "roles": user.roles })).await?;
-        change.announce(user.tenant, EventKind::UserChanged, user.id).await?;
-        change.announce(user.tenant, EventKind::UserInvited, user.id).await?;
+        change.announce(user.tenant, EventKind::UserChanged, &user.id);
+        change.announce(user.tenant, EventKind::UserInvited, &user.id);
         Ok(InvitedUser { user, invitation_token: token, invitation_expires_at: expires_at })
     }
 
@@ -176,7 +176,7 @@ impl Market {
         require_administrator(&mut change).await?;
         let after = json!({ "roles": user.roles, "status": user.status });
         change.audit(user.tenant, user.id, json!({ "before": before, "after": after })).await?;
-        change.announce(user.tenant, EventKind::UserChanged, user.id).await?;
+        change.announce(user.tenant, EventKind::UserChanged, &user.id);
         change.finish(user).await
     }
 
@@ -191,7 +191,7 @@ impl Market {
         store::account::delete(change.tx(), &user).await?;
         require_administrator(&mut change).await?;
         change.audit(user.tenant, user.id, json!({})).await?;
-        change.announce(user.tenant, EventKind::UserChanged, user.id).await?;
+        change.announce(user.tenant, EventKind::UserChanged, &user.id);
         change.finish(()).await
     }
 }

@@ -66,7 +66,7 @@ impl Market {
             .await
             .map_err(MarketError::duplicate_as(Conflict::Taken(Kind::Plan, "name")))?;
         change.audit(plan.tenant, plan.id, json!({ "api": plan.api, "name": plan.name })).await?;
-        change.announce(plan.tenant, EventKind::PlanChanged, plan.id).await?;
+        change.announce(plan.tenant, EventKind::PlanChanged, &plan.id);
         change.finish(plan).await
     }
 
@@ -100,7 +100,7 @@ impl Market {
             .map_err(MarketError::duplicate_as(Conflict::Taken(Kind::Plan, "name")))?;
         let details = json!({ "limits": plan.limits, "quota": plan.quota, "isOpen": plan.is_open });
         change.audit(plan.tenant, plan.id, details).await?;
-        change.announce(plan.tenant, EventKind::PlanChanged, plan.id).await?;
+        change.announce(plan.tenant, EventKind::PlanChanged, &plan.id);
         change.finish(plan).await
     }
 
@@ -117,7 +117,7 @@ impl Market {
             .await
             .map_err(MarketError::referenced_as(in_use))?;
         change.audit(plan.tenant, plan.id, json!({ "name": plan.name })).await?;
-        change.announce(plan.tenant, EventKind::PlanChanged, plan.id).await?;
+        change.announce(plan.tenant, EventKind::PlanChanged, &plan.id);
         change.finish(()).await
     }
 

@@ -158,7 +158,7 @@ impl Market {
         }
         store::api_review::delete(change.tx(), &review).await?;
         change.audit(review.tenant, review.id, json!({ "api": api.id })).await?;
-        change.announce(api.tenant, EventKind::ReviewChanged, review.id).await?;
+        change.announce(api.tenant, EventKind::ReviewChanged, &review.id);
         change.finish(()).await
     }
 }
@@ -189,6 +189,6 @@ async fn finish(
 ) -> Result<ApiReview, MarketError> {
     let details = json!({ "api": api.id, "stars": review.stars });
     change.audit(review.tenant, review.id, details).await?;
-    change.announce(api.tenant, EventKind::ReviewChanged, review.id).await?;
+    change.announce(api.tenant, EventKind::ReviewChanged, &review.id);
     change.finish(review).await
 }

@@ -66,7 +66,7 @@ impl Market {
         store::setting::put(change.tx(), NAME, &settings, next, self.clock.now()).await?;
         let tenant = request.caller.tenant;
         change.audit(tenant, NAME, json!({ "before": before, "after": settings })).await?;
-        change.announce(tenant, EventKind::SettingChanged, NAME).await?;
+        change.announce(tenant, EventKind::SettingChanged, &NAME);
         change.finish((settings, next)).await
     }
 

@@ -154,10 +154,10 @@ impl Market {
         if application.tenant != api.tenant {
             change.audit(application.tenant, subscription.id, details).await?;
         }
-        change.announce(api.tenant, EventKind::SubscriptionChanged, subscription.id).await?;
+        change.announce(api.tenant, EventKind::SubscriptionChanged, &subscription.id);
         if status == SubscriptionStatus::Pending {
             let kind = EventKind::SubscriptionRequested;
-            change.announce(api.tenant, kind, subscription.id).await?;
+            change.announce(api.tenant, kind, &subscription.id);
         }
         change.finish(subscription).await
     }
@@ -224,9 +224,9 @@ impl Market {
         if subscription.consumer != subscription.owner {
             change.audit(subscription.consumer, id, details).await?;
         }
-        change.announce(subscription.owner, EventKind::SubscriptionChanged, id).await?;
+        change.announce(subscription.owner, EventKind::SubscriptionChanged, &id);
         if !is_first {
-            change.announce(subscription.owner, step.event(), id).await?;
+            change.announce(subscription.owner, step.event(), &id);
         }
         change.finish(subscription).await
     }

@@ -77,7 +77,7 @@ impl Market {
             .await
             .map_err(MarketError::duplicate_as(Conflict::Taken(Kind::Tenant, "slug")))?;
         change.audit(tenant.id, tenant.id, json!({ "slug": tenant.slug })).await?;
-        change.announce(tenant.id, EventKind::TenantChanged, tenant.id).await?;
+        change.announce(tenant.id, EventKind::TenantChanged, &tenant.id);
         change.finish(tenant).await
     }
 
@@ -109,7 +109,7 @@ impl Market {
             .await
             .map_err(MarketError::duplicate_as(Conflict::Taken(Kind::Tenant, "slug")))?;
         change.audit(id, id, json!({ "slug": tenant.slug, "isActive": tenant.is_active })).await?;
-        change.announce(id, EventKind::TenantChanged, id).await?;
+        change.announce(id, EventKind::TenantChanged, &id);
         change.finish(tenant).await
     }
 
@@ -126,7 +126,7 @@ impl Market {
         );
         store::tenant::delete(change.tx(), id).await.map_err(MarketError::referenced_as(in_use))?;
         change.audit(request.caller.tenant, id, json!({ "slug": tenant.slug })).await?;
-        change.announce(id, EventKind::TenantChanged, id).await?;
+        change.announce(id, EventKind::TenantChanged, &id);
         change.finish(()).await
     }
 }

@@ -77,8 +77,8 @@ impl Market {
         let version =
             self.store_version(request, &mut change, &api, draft.number, &specification).await?;
         change.audit(api.tenant, version.id, json!({ "version": version.number })).await?;
-        change.announce(api.tenant, EventKind::ApiChanged, api.id).await?;
-        change.announce(api.tenant, EventKind::VersionSubmitted, version.id).await?;
+        change.announce(api.tenant, EventKind::ApiChanged, &api.id);
+        change.announce(api.tenant, EventKind::VersionSubmitted, &version.id);
         change.finish(RegisteredVersion { api, version, findings: specification.findings }).await
     }
 
@@ -308,8 +308,8 @@ impl Market {
             "comments": version.decision.as_ref().map(|decision| &decision.comments),
         });
         change.audit(api.tenant, version.id, details).await?;
-        change.announce(api.tenant, EventKind::ApiChanged, api.id).await?;
-        change.announce(api.tenant, event, version.id).await?;
+        change.announce(api.tenant, EventKind::ApiChanged, &api.id);
+        change.announce(api.tenant, event, &version.id);
         change.finish((api, version)).await
     }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use model::{Email, Roles, User, UserId, UserStatus};
 use sqlx::any::AnyRow;
 
-use crate::{Page, PageOf, StoreError, Tx, Viewer, row::Columns};
+use crate::{Page, PageOf, Planted, StoreError, Tx, Viewer, row::Columns};
 
 /// What is needed to check a password.
 #[derive(Debug)]
@@ -106,7 +106,8 @@ pub async fn list(tx: &mut Tx, viewer: Viewer, page: Page) -> Result<PageOf<User
         .bind(page.offset)
         .all()
         .await?;
-    let total = tx.statement("account::list", COUNT).bind(viewer.argument()).number().await?;
+    let counting = Planted::CountsAll.widen(viewer);
+    let total = tx.statement("account::list", COUNT).bind(counting.argument()).number().await?;
     Ok(PageOf {
         items: rows.iter().map(read).collect::<Result<_, _>>()?,
         total: total.unsigned_abs(),

@@ -5,7 +5,7 @@ use model::{AuditEntry, AuditId, AuditOutcome};
 use sqlx::any::AnyRow;
 
 use crate::{
-    StoreError, Tx, Viewer,
+    Planted, StoreError, Tx, Viewer,
     row::{Columns, to_json},
 };
 
@@ -61,7 +61,7 @@ pub async fn list(
         ORDER BY id DESC LIMIT $8";
     let rows = tx
         .statement("audit::list", SQL)
-        .bind(viewer.argument())
+        .bind(Planted::ListsAll.widen(viewer).argument())
         .bind(filter.actor.clone().unwrap_or_default())
         .bind(filter.action.clone().unwrap_or_default())
         .bind(filter.target.clone().unwrap_or_default())

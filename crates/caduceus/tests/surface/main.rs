@@ -57,10 +57,7 @@ impl Route {
 
     /// The path, with the parameters that the world has for it.
     fn path_in(&self, world: &World) -> String {
-        world
-            .parameters(&self.operation)
-            .iter()
-            .fold(self.path.clone(), |path, (name, value)| path.replace(name, value))
+        world.targets.path(&self.operation, &self.path)
     }
 
     /// A request that is well-formed.
@@ -245,7 +242,7 @@ testkit::on_both_databases! {
                 continue;
             }
             let query = match route.operation.as_str() {
-                "plan.list" => format!("?apiId={}", world.parameters("api.read")[0].1),
+                "plan.list" => format!("?apiId={}", world.targets.active),
                 "api.search" => "?query=clinic".to_owned(),
                 _ => String::new(),
             };

@@ -44,7 +44,7 @@ async fn hides_every_table_from_whoever_is_no_party() {
                  AND NOT (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolcanlogin)";
     assert_eq!(sql.number(might).await, 1);
     let audit =
-        format!("SELECT COUNT(*) FROM audit_event WHERE tenant_id = '{}'", world.empty_tenant);
+        format!("SELECT COUNT(*) FROM audit_event WHERE tenant_id = '{}'", world.targets.tenant);
     let own_audit = sql.number(&audit).await;
 
     sql.run("SET ROLE caduceus_app").await.unwrap();
@@ -59,7 +59,7 @@ async fn hides_every_table_from_whoever_is_no_party() {
         sql.run("RESET caduceus.viewer").await.unwrap();
         assert_eq!(sql.number(&format!("SELECT COUNT(*) FROM {table}")).await, 0, "{table}");
 
-        view_as(&mut sql, &world.empty_tenant).await;
+        view_as(&mut sql, &world.targets.tenant).await;
         let seen = sql.number(&format!("SELECT COUNT(*) FROM {table}")).await;
         match table.as_str() {
             "tenant" => assert_eq!(seen, 1, "its own"),
@@ -84,7 +84,7 @@ async fn lets_nobody_write_in_the_name_of_another() {
     let world = World::create(Database::postgres().await).await;
     let mut sql = world.installation.connect().await;
     let hospital = sql.texts("SELECT id FROM tenant WHERE slug = 'hospital'").await.remove(0);
-    let stranger = &world.empty_tenant;
+    let stranger = &world.targets.tenant;
     sql.run("SET ROLE caduceus_app").await.unwrap();
     let application = |tenant: &str| {
         format!("INSERT INTO application VALUES ('app_x', '{tenant}', 'X', '', 'u', 0, 0, 1)")

@@ -2,31 +2,14 @@
 
 use std::time::Duration;
 
+use prove::Targets;
 use serde_json::{Value, json};
 use testkit::{Api, AuthenticatorApp, Client, Database, Installation, Node, Tenant};
 
 pub(crate) struct World {
     pub(crate) installation: Installation,
     pub(crate) hospital: Tenant,
-    active: Api,
-    pending: Api,
-    unused_plan: String,
-    application: String,
-    unsubscribed: String,
-    credential: String,
-    pending_subscription: String,
-    active_subscription: String,
-    deployment: String,
-    category: String,
-    pub(crate) empty_tenant: String,
-    user: String,
-    session: String,
-    node: String,
-    notice: String,
-    reviewed: Api,
-    review: String,
-    /// The secret of a second factor that the administrator is about to change to.
-    next_secret: String,
+    pub(crate) targets: Targets,
 }
 
 impl World {
@@ -63,9 +46,9 @@ impl World {
         let next_secret = Self::begin_second_factor(&installation).await;
         let reviewed = hospital.publish("Reviewed", &json!({})).await;
         let review = Self::earn_review(&installation, &hospital, &open, &active, &reviewed).await;
-        Self {
-            active,
-            pending,
+        let targets = Targets {
+            active: active.id,
+            pending: pending.id,
             unused_plan,
             application,
             unsubscribed,
@@ -74,17 +57,17 @@ impl World {
             active_subscription,
             deployment,
             category,
-            empty_tenant,
+            tenant: empty_tenant,
             user: user["userId"].as_str().unwrap().to_owned(),
             session: user["sessionId"].as_str().unwrap().to_owned(),
             node: id(&node),
             notice,
-            reviewed,
+            reviewed: reviewed.id,
             review,
-            next_secret,
-            hospital,
-            installation,
-        }
+            password: testkit::PASSWORD.to_owned(),
+            code: AuthenticatorApp::with(&next_secret).code(0),
+        };
+        Self { targets, hospital, installation }
     }
 
     /// The administrator has a second factor, and has begun another.
@@ -140,113 +123,22 @@ impl World {
         self.installation.admin()
     }
 
-    /// What stands for the parameters of the path.
-    pub(crate) fn parameters(&self, operation: &str) -> [(&'static str, &str); 3] {
-        let id = match operation {
-            "version.approve" | "version.reject" | "api.remove" => &self.pending.id,
-            "subscription.approve" | "subscription.reject" => &self.pending_subscription,
-            "review.replace" | "review.remove" => &self.reviewed.id,
-            _ => match operation.split_once('.').unwrap().0 {
-                "api" | "version" | "specification" | "review" => &self.active.id,
-                "application" | "credential" => &self.application,
-                "subscription" => &self.active_subscription,
-                "deployment" => &self.deployment,
-                "plan" => &self.unused_plan,
-                "category" => &self.category,
-                "tenant" => &self.empty_tenant,
-                "user" => &self.user,
-                "session" => &self.session,
-                "node" => &self.node,
-                "notice" => &self.notice,
-                _ => "nothing",
-            },
-        };
-        [("{id}", id), ("{credentialId}", &self.credential), ("{reviewId}", &self.review)]
-    }
-
     /// A body that the operation takes.
     pub(crate) fn body(&self, operation: &str) -> Value {
-        let api = &self.active;
-        match operation {
-            "installation.set_up" => json!({
-                "token": "none", "tenant": { "slug": "again", "name": "Again" },
-                "admin": { "email": "a@b.example", "name": "A", "password": testkit::PASSWORD },
-            }),
-            "invitation.accept" => json!({ "token": "none", "password": testkit::PASSWORD }),
-            "me.change_password" => {
-                json!({ "currentPassword": testkit::PASSWORD, "newPassword": "another one, as long" })
-            }
-            "second_factor.confirm" => {
-                json!({ "code": AuthenticatorApp::with(&self.next_secret).code(0) })
-            }
-            "second_factor.begin"
-            | "second_factor.renew_recovery_codes"
-            | "second_factor.remove" => json!({ "currentPassword": testkit::PASSWORD }),
-            "api.register" => Tenant::api_draft("Laboratory", &json!({})),
-            "api.replace" => json!({
-                "name": "Scheduling", "description": "New.", "owner": "Team",
-                "contactEmail": "team@clinic.example",
-            }),
-            "api.change" => json!({ "description": "New." }),
-            "version.submit" => json!({
-                "version": "2.0.0",
-                "specification": { "format": "openapi", "content": testkit::openapi_json("Two") },
-            }),
-            "specification.validate" => json!({
-                "specification": { "format": "openapi", "content": testkit::openapi_json("One") },
-            }),
-            "version.approve"
-            | "version.reject"
-            | "subscription.approve"
-            | "subscription.reject"
-            | "subscription.suspend"
-            | "subscription.cancel" => {
-                json!({ "comments": "seen" })
-            }
-            "review.create" | "review.replace" => json!({ "stars": 4, "words": "Quick." }),
-            "version.deprecate" | "version.retire" => json!({ "version": "1.0.0" }),
-            "deployment.create" | "deployment.replace" => {
-                let prefix = if operation == "deployment.create" { "/new" } else { "/scheduling" };
-                let target = ["http://127.0.0.1:10".to_owned()];
-                Tenant::deployment_draft(api, prefix, &target, &json!({}))
-            }
-            "deployment.change" => json!({ "maxBodyBytes": 1000 }),
-            "notice_settings.replace" => json!({ "mailings": { "keyExpiring": "daily" } }),
-            "node.create_token" => json!({ "name": "Theatre" }),
-            "plan.create" => json!({ "apiId": api.id, "name": "Another" }),
-            "plan.replace" => json!({ "apiId": api.id, "name": "Renamed" }),
-            "plan.change" => json!({ "description": "New." }),
-            "application.create" | "application.replace" => json!({ "name": "Named" }),
-            "application.change" => json!({ "description": "New." }),
-            "credential.create" => json!({ "type": "api_key" }),
-            "credential.rotate" => json!({ "overlapSeconds": 60 }),
-            "subscription.request" => json!({
-                "applicationId": self.unsubscribed, "apiId": api.id, "planId": self.unused_plan,
-            }),
-            "tenant.create" => json!({ "slug": "another", "name": "Another" }),
-            "tenant.replace" => json!({ "slug": "empty", "name": "Renamed", "active": true }),
-            "tenant.change" | "user.change" | "category.change" => json!({ "name": "Renamed" }),
-            "user.invite" => {
-                json!({ "email": "new@b.example", "name": "New", "roles": ["consumer"] })
-            }
-            "user.replace" => json!({ "name": "Renamed", "roles": ["consumer"], "active": true }),
-            "category.create" => json!({ "slug": "billing", "name": "Billing" }),
-            "category.replace" => json!({ "name": "Renamed" }),
-            "setting.replace" => json!({ "name": "Renamed", "usageRetentionDays": 40 }),
-            "setting.change" => json!({ "usageRetentionDays": 50 }),
-            other => panic!("no body is known for {other}; every operation with a body needs one"),
-        }
+        self.targets.body(operation).unwrap_or_else(|| {
+            panic!("no body is known for {operation}; every operation with a body needs one")
+        })
     }
 
     /// Everything that can be read, for seeing that nothing has changed.
     pub(crate) async fn state(&self) -> Vec<Value> {
         let paths = [
             "/apis?limit=200".to_owned(),
-            format!("/apis/{}", self.pending.id),
-            format!("/plans?apiId={}", self.active.id),
+            format!("/apis/{}", self.targets.pending),
+            format!("/plans?apiId={}", self.targets.active),
             "/deployments".to_owned(),
             "/applications".to_owned(),
-            format!("/applications/{}/credentials", self.application),
+            format!("/applications/{}/credentials", self.targets.application),
             "/subscriptions".to_owned(),
             "/categories".to_owned(),
             "/admin/tenants".to_owned(),
@@ -256,8 +148,8 @@ impl World {
             "/audit/events?limit=200".to_owned(),
             "/auth/jwks".to_owned(),
             "/approvals".to_owned(),
-            format!("/apis/{}/reviews", self.active.id),
-            format!("/apis/{}/reviews", self.reviewed.id),
+            format!("/apis/{}/reviews", self.targets.active),
+            format!("/apis/{}/reviews", self.targets.reviewed),
             "/me/notices".to_owned(),
             "/me/second-factor".to_owned(),
             "/me/notice-settings".to_owned(),
