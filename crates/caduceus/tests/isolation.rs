@@ -5,7 +5,7 @@
 use std::process::Command;
 
 use serde_json::Value;
-use testkit::Database;
+use testkit::{Database, Postgres, Sql};
 
 /// Leaks that can be planted; the last one is outside of what a database can know.
 const PLANTED: [u8; 5] = [1, 2, 3, 4, 5];
@@ -13,10 +13,14 @@ const AT_GATEWAY: u8 = 5;
 
 /// Runs the proof; gives the exit code, the report and what was said beside it.
 fn prove(database: &Database, more: &[&str]) -> (i32, Value, String) {
+    prove_at(database.url().as_deref(), more)
+}
+
+fn prove_at(url: Option<&str>, more: &[&str]) -> (i32, Value, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_caduceus"));
     command.args(["tenant", "prove", "--output", "json"]).args(more);
-    if let Some(url) = database.url() {
-        command.args(["--database-url", &url]);
+    if let Some(url) = url {
+        command.args(["--database-url", url]);
     }
     let done = command.output().unwrap();
     let report = serde_json::from_slice(&done.stdout).unwrap_or_default();
@@ -65,4 +69,28 @@ async fn a_database_in_use_is_left_alone() {
     let (code, _, said) = prove(&database, &[]);
     assert_eq!(code, 2);
     assert!(said.contains("name an empty one with --database-url"), "{said}");
+}
+
+#[tokio::test]
+async fn whoever_owns_the_database_needs_no_power_over_the_server() {
+    let server = Postgres::start().await;
+    let database = Database::on(&server.url()).await;
+    let mut sql = Sql::connect(&database).await;
+    sql.run("CREATE ROLE hospital LOGIN; ALTER SCHEMA public OWNER TO hospital").await.unwrap();
+    let url = database.url().unwrap().replace("postgres@", "hospital@");
+    let (code, _, said) = prove_at(Some(&url), &[]);
+    assert_eq!(code, 2);
+    assert!(said.contains("run CREATE ROLE caduceus_app; CREATE ROLE"), "{said}");
+
+    let roles = "CREATE ROLE caduceus_app; CREATE ROLE caduceus_installation;
+                 GRANT caduceus_app, caduceus_installation TO hospital";
+    sql.run(roles).await.unwrap();
+    let (code, report, said) = prove_at(Some(&url), &[]);
+    assert_eq!(code, 0, "{report} {said}");
+
+    // A dump as the owner has everything in it, as docs/backup.md says.
+    let mut dump = Command::new("pg_dump");
+    dump.args(["--enable-row-security", "--data-only", "--table=tenant", &url]);
+    let dumped = String::from_utf8(dump.output().unwrap().stdout).unwrap();
+    assert!(dumped.contains("Tenant quillwort"), "{dumped}");
 }

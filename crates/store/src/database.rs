@@ -20,6 +20,13 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Database {
     engine: Engine,
+    /// By who writes and reads, where connections differ in that.
+    tenants: Pools,
+    installation: Pools,
+}
+
+#[derive(Debug, Clone)]
+struct Pools {
     writers: AnyPool,
     readers: AnyPool,
 }
@@ -45,7 +52,7 @@ pub(crate) struct Statement<'tx> {
 /// How long a request waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(3);
 const SQLITE_READERS: u32 = 4;
-const POSTGRES_CONNECTIONS: u32 = 16;
+const POSTGRES_CONNECTIONS: u32 = 12;
 
 impl Database {
     /// Opens the database at `url` and brings its schema up to date.
@@ -62,7 +69,7 @@ impl Database {
             )));
         };
         migration::run(engine, url).await?;
-        let (writers, readers) = match engine {
+        let (tenants, installation) = match engine {
             // SQLite has one writer at a time; waiting for it in the pool is fair, in the engine it is not.
             Engine::Sqlite => {
                 let writers = pool(engine, 1, &[]).connect(url).await.map_err(fail)?;
@@ -70,15 +77,28 @@ impl Database {
                     .connect(url)
                     .await
                     .map_err(StoreError::sql("database::open"))?;
-                (writers, readers)
+                let all = Pools { writers, readers };
+                (all.clone(), all)
             }
             Engine::Postgres => {
-                let shared = pool(engine, POSTGRES_CONNECTIONS, &[row_security::TAKE_ROLE]);
-                let shared = shared.connect(url).await.map_err(fail)?;
-                (shared.clone(), shared)
+                let shared = async |role: &'static [&'static str]| {
+                    let pool = pool(engine, POSTGRES_CONNECTIONS, role).connect(url).await;
+                    let writers = pool.map_err(StoreError::sql("database::open"))?;
+                    Ok::<_, StoreError>(Pools { readers: writers.clone(), writers })
+                };
+                let tenants = shared(&[row_security::APPLICATION]).await?;
+                (tenants, shared(&[row_security::INSTALLATION]).await?)
             }
         };
-        Ok(Self { engine, writers, readers })
+        Ok(Self { engine, tenants, installation })
+    }
+
+    /// The connections of a viewer.
+    const fn pools(&self, viewer: Viewer) -> &Pools {
+        match viewer {
+            Viewer::Tenant(_) => &self.tenants,
+            Viewer::Installation => &self.installation,
+        }
     }
 
     /// Which engine it is.
@@ -89,28 +109,30 @@ impl Database {
     /// Begins a transaction in which the viewer writes.
     pub async fn begin(&self, viewer: Viewer) -> Result<Tx, StoreError> {
         let begin = self.engine.begin_write(viewer);
-        let inner = self.writers.begin_with(begin).await;
+        let inner = self.pools(viewer).writers.begin_with(begin).await;
         Ok(Tx::new(inner.map_err(StoreError::sql("database::begin"))?, self.engine))
     }
 
     /// Begins a transaction in which the viewer only reads.
     pub async fn read(&self, viewer: Viewer) -> Result<Tx, StoreError> {
         let begin = self.engine.begin_read(viewer);
-        let inner = self.readers.begin_with(begin).await;
+        let inner = self.pools(viewer).readers.begin_with(begin).await;
         Ok(Tx::new(inner.map_err(StoreError::sql("database::read"))?, self.engine))
     }
 
     /// Begins a transaction in which the viewer only reads, and all of whose statements see one state.
     pub async fn read_steady(&self, viewer: Viewer) -> Result<Tx, StoreError> {
         let begin = self.engine.begin_read_steady(viewer);
-        let inner = self.readers.begin_with(begin).await;
+        let inner = self.pools(viewer).readers.begin_with(begin).await;
         Ok(Tx::new(inner.map_err(StoreError::sql("database::read_steady"))?, self.engine))
     }
 
     /// Closes all connections.
     pub async fn close(&self) {
-        self.writers.close().await;
-        self.readers.close().await;
+        for pools in [&self.tenants, &self.installation] {
+            pools.writers.close().await;
+            pools.readers.close().await;
+        }
     }
 }
 

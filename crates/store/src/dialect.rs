@@ -43,7 +43,7 @@ impl Engine {
     pub(crate) fn begin_write(self, viewer: Viewer) -> AssertSqlSafe<String> {
         match self {
             Self::Sqlite => AssertSqlSafe("BEGIN IMMEDIATE".to_owned()),
-            Self::Postgres => AssertSqlSafe(format!("BEGIN; {}", set_viewer(viewer))),
+            Self::Postgres => begin(viewer, "BEGIN"),
         }
     }
 
@@ -51,7 +51,7 @@ impl Engine {
     pub(crate) fn begin_read(self, viewer: Viewer) -> AssertSqlSafe<String> {
         match self {
             Self::Sqlite => AssertSqlSafe("BEGIN".to_owned()),
-            Self::Postgres => AssertSqlSafe(format!("BEGIN; {}", set_viewer(viewer))),
+            Self::Postgres => begin(viewer, "BEGIN"),
         }
     }
 
@@ -59,18 +59,20 @@ impl Engine {
     pub(crate) fn begin_read_steady(self, viewer: Viewer) -> AssertSqlSafe<String> {
         match self {
             Self::Sqlite => self.begin_read(viewer),
-            Self::Postgres => AssertSqlSafe(format!(
-                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}",
-                set_viewer(viewer)
-            )),
+            Self::Postgres => begin(viewer, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
         }
     }
 
     /// Goes on as another viewer.
     pub(crate) fn view_as(self, viewer: Viewer) -> Option<String> {
-        match self {
-            Self::Sqlite => None,
-            Self::Postgres => Some(set_viewer(viewer)),
+        match (self, viewer) {
+            (Self::Sqlite, _) => None,
+            (Self::Postgres, Viewer::Installation) => {
+                Some("SET LOCAL ROLE caduceus_installation".to_owned())
+            }
+            (Self::Postgres, Viewer::Tenant(tenant)) => {
+                Some(format!("SET LOCAL ROLE caduceus_app; SET LOCAL caduceus.viewer = '{tenant}'"))
+            }
         }
     }
 
@@ -79,7 +81,7 @@ impl Engine {
         match self {
             Self::Sqlite => None,
             Self::Postgres => {
-                Some("SET LOCAL caduceus.viewer = '*'; SELECT pg_advisory_xact_lock(4881701)")
+                Some("SET LOCAL ROLE caduceus_installation; SELECT pg_advisory_xact_lock(4881701)")
             }
         }
     }
@@ -109,7 +111,11 @@ impl Engine {
     }
 }
 
-/// Tells PostgreSQL through whose eyes the rest of the transaction reads. What stands in quotes is an identifier or `*`.
-fn set_viewer(viewer: Viewer) -> String {
-    format!("SET LOCAL caduceus.viewer = '{}'", viewer.argument())
+/// The beginning of a transaction on PostgreSQL, over a connection that has the role of such a viewer. A tenant is named in the
+/// same message; what stands in quotes is its identifier.
+fn begin(viewer: Viewer, begin: &str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(match viewer {
+        Viewer::Installation => begin.to_owned(),
+        Viewer::Tenant(tenant) => format!("{begin}; SET LOCAL caduceus.viewer = '{tenant}'"),
+    })
 }

@@ -58,10 +58,11 @@ pub enum StoreError {
         #[source]
         source: serde_json::Error,
     },
-    /// There is no role for the application, and none could be made.
+    /// The roles of the application are missing, and could not be made.
     #[error(
-        "the role caduceus_app is missing and could not be made: have an administrator of the PostgreSQL server run \
-         CREATE ROLE caduceus_app NOLOGIN; GRANT caduceus_app TO the user of the database URL"
+        "the roles caduceus_app and caduceus_installation are missing and could not be made: have an administrator of the \
+         PostgreSQL server run CREATE ROLE caduceus_app; CREATE ROLE caduceus_installation; \
+         GRANT caduceus_app, caduceus_installation TO the user of the database URL"
     )]
     RoleMissing {
         /// Why it could not be made.

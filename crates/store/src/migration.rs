@@ -40,6 +40,7 @@ pub(crate) async fn run(engine: Engine, url: &str) -> Result<(), StoreError> {
     if let Some(lock) = tx.engine().lock_migrations() {
         tx.statement("migration::lock", lock).all().await?;
     }
+    row_security::make_roles(&mut tx).await?;
     tx.statement("migration::prepare", LEDGER).execute().await?;
     let found = tx
         .statement(
@@ -73,7 +74,7 @@ pub(crate) async fn run(engine: Engine, url: &str) -> Result<(), StoreError> {
             .execute()
             .await?;
     }
-    row_security::prepare(&mut tx).await?;
+    row_security::grant(&mut tx).await?;
     tx.commit().await?;
     connection.close().await;
     Ok(())

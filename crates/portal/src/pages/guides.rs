@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The guides in the order in which they are listed: the name of the file, and its text.
-const GUIDES: [(&str, &str); 14] = [
+const GUIDES: [(&str, &str); 15] = [
     ("portal", include_str!("../../../../docs/portal.md")),
     ("publish-and-call", include_str!("../../../../docs/publish-and-call.md")),
     ("validate-requests", include_str!("../../../../docs/validate-requests.md")),
@@ -20,6 +20,7 @@ const GUIDES: [(&str, &str); 14] = [
     ("protocols", include_str!("../../../../docs/protocols.md")),
     ("notices", include_str!("../../../../docs/notices.md")),
     ("one-file", include_str!("../../../../docs/one-file.md")),
+    ("isolation", include_str!("../../../../docs/isolation.md")),
     ("operate", include_str!("../../../../docs/operate.md")),
     ("postgresql", include_str!("../../../../docs/postgresql.md")),
     ("container", include_str!("../../../../docs/container.md")),
