@@ -353,6 +353,7 @@ async fn offer_plan(
         limits: vec![limit],
         quota: Some(Quota { requests: 100_000, period: QuotaPeriod::Day }),
         approval,
+        is_signed: false,
         is_open: true,
     };
     Ok(market.create_plan(&owner.provider, api, draft).await?)

@@ -193,6 +193,9 @@ pub struct PlanEntry {
     /// Who agrees to subscriptions; `owner` when absent.
     #[serde(default = "owner_approves")]
     pub approval: Approval,
+    /// Whether whoever agrees has to sign, with the password and a stated meaning; false when absent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub signed: bool,
     /// Whether it takes new subscribers; true when absent.
     #[serde(default = "yes")]
     pub open: bool,

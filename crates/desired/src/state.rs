@@ -91,6 +91,8 @@ pub(crate) struct ApiVersion {
 pub(crate) struct Plan {
     pub(crate) entry: Entry,
     pub(crate) approval: Approval,
+    /// Whether whoever agrees has to sign, which is nothing for a program.
+    pub(crate) is_signed: bool,
 }
 
 /// A subscription that has not ended.
@@ -313,7 +315,8 @@ impl State {
 fn named_plan(entry: Entry) -> Result<(Name, Plan), ClientError> {
     let name = entry.field("name")?;
     let approval = entry.field("approval")?;
-    Ok((name, Plan { entry, approval }))
+    let is_signed = entry.field("signed")?;
+    Ok((name, Plan { entry, approval, is_signed }))
 }
 
 impl Entry {

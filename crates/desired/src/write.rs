@@ -167,7 +167,7 @@ const API_FIELDS: [&str; 10] = [
     "license",
     "classification",
 ];
-const PLAN_FIELDS: [&str; 5] = ["description", "limits", "quota", "approval", "open"];
+const PLAN_FIELDS: [&str; 6] = ["description", "limits", "quota", "approval", "signed", "open"];
 const DEPLOYMENT_FIELDS: [&str; 9] = [
     "route",
     "version",

@@ -196,12 +196,13 @@ impl Market {
         let viewer = viewer(&request.caller);
         let mut tx = self.db.read(viewer).await?;
         let found = store::api::list_visible(&mut tx, viewer, filter, page).await?;
-        let mut items = Vec::with_capacity(found.items.len());
-        for api in found.items {
-            let versions = store::version::list_of(&mut tx, viewer, api.id).await?;
-            items.push(ApiListing { api, versions });
-        }
-        Ok(PageOf { items, total: found.total })
+        let ids: Vec<_> = found.items.iter().map(|api| api.id).collect();
+        let mut versions = store::version::list_of_all(&mut tx, viewer, &ids).await?;
+        let listed = |api: Api| {
+            let versions = versions.remove(&api.id).unwrap_or_default();
+            ApiListing { api, versions }
+        };
+        Ok(PageOf { items: found.items.into_iter().map(listed).collect(), total: found.total })
     }
 
     /// Lists ids and names of the APIs that the caller may see, by name.

@@ -1,6 +1,10 @@
 //! Searching the catalogue, and keeping its index up to date.
 
-use std::{collections::BTreeSet, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+    sync::Arc,
+};
 
 use authz::Action;
 use model::{Api, ApiId, EventKind, Rating, VersionStatus, Visibility};
@@ -103,19 +107,22 @@ impl Market {
         let Results { hits, total, facets, suggestions } = found;
         // The index may lag behind: the database decides again what the caller may see.
         let mut tx = self.db.read(viewer).await?;
-        let mut shown = Vec::with_capacity(hits.len());
-        for hit in hits {
-            if let Some(api) = store::api::find_visible(&mut tx, viewer, hit.api).await? {
-                let versions = store::version::list_of(&mut tx, viewer, api.id).await?;
-                let rating = store::api_review::rate(&mut tx, api.id).await?;
-                shown.push(CatalogueHit {
-                    listing: ApiListing { api, versions },
-                    rating,
-                    score: hit.score,
-                    highlights: hit.highlights.into_iter().map(Highlight::from).collect(),
-                });
-            }
-        }
+        let ids: Vec<_> = hits.iter().map(|hit| hit.api).collect();
+        let apis = store::api::find_all_visible(&mut tx, viewer, &ids).await?;
+        let mut apis: HashMap<_, _> = apis.into_iter().map(|api| (api.id, api)).collect();
+        let mut versions = store::version::list_of_all(&mut tx, viewer, &ids).await?;
+        let ratings = store::api_review::rate_all(&mut tx, &ids).await?;
+        let shown = hits.into_iter().filter_map(|hit| {
+            let api = apis.remove(&hit.api)?;
+            let versions = versions.remove(&hit.api).unwrap_or_default();
+            Some(CatalogueHit {
+                listing: ApiListing { api, versions },
+                rating: ratings.get(&hit.api).copied().unwrap_or_default(),
+                score: hit.score,
+                highlights: hit.highlights.into_iter().map(Highlight::from).collect(),
+            })
+        });
+        let shown = shown.collect();
         Ok(CatalogueResults { hits: shown, total, facets, suggestions })
     }
 

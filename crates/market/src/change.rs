@@ -143,7 +143,11 @@ impl Market {
     }
 }
 
-impl Change<'_> {
+impl<'a> Change<'a> {
+    pub(crate) const fn request(&self) -> &'a Request {
+        self.request
+    }
+
     pub(crate) const fn tx(&mut self) -> &mut Tx {
         &mut self.tx
     }

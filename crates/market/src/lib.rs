@@ -96,7 +96,7 @@ pub use store::{
     subscription::Filter as SubscriptionFilter,
     usage::Tally,
 };
-pub use subscriptions::{QuotaUse, SubscriptionDraft, SubscriptionMove};
+pub use subscriptions::{QuotaUse, SignatureDraft, SubscriptionDraft, SubscriptionMove};
 pub use tenants::{TenantChange, TenantDraft};
 pub use tokens::{IssuedToken, Jwk, TokenRequest};
 pub use versions::{Deprecation, RegisteredVersion, Review, VersionDraft};

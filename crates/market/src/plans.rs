@@ -23,6 +23,8 @@ pub struct PlanDraft {
     pub quota: Option<Quota>,
     /// Who has to agree to a subscription.
     pub approval: Approval,
+    /// Whether whoever approves has to sign.
+    pub is_signed: bool,
     /// Whether it takes new subscribers.
     pub is_open: bool,
 }
@@ -60,6 +62,7 @@ impl Market {
             limits: checked.limits,
             quota: checked.quota,
             approval: checked.approval,
+            is_signed: checked.is_signed,
             is_open: checked.is_open,
         };
         store::plan::insert(change.tx(), &plan)
@@ -92,6 +95,7 @@ impl Market {
             limits: checked.limits,
             quota: checked.quota,
             approval: checked.approval,
+            is_signed: checked.is_signed,
             is_open: checked.is_open,
             ..before
         };
@@ -180,11 +184,12 @@ struct CheckedPlan {
     limits: Vec<model::Limit>,
     quota: Option<Quota>,
     approval: Approval,
+    is_signed: bool,
     is_open: bool,
 }
 
 fn check(draft: PlanDraft) -> Result<CheckedPlan, MarketError> {
-    let PlanDraft { name, description, limits, quota, approval, is_open } = draft;
+    let PlanDraft { name, description, limits, quota, approval, is_signed, is_open } = draft;
     let mut violations = Vec::new();
     if description.len() > DESCRIPTION_MAX {
         violations.push(Violation::new(
@@ -195,9 +200,13 @@ fn check(draft: PlanDraft) -> Result<CheckedPlan, MarketError> {
     if quota.is_some_and(|quota| quota.requests == 0) {
         violations.push(Violation::new("quota.requests", "must be at least 1"));
     }
+    if is_signed && approval == Approval::Automatic {
+        let message = "needs somebody who approves: approval is automatic";
+        violations.push(Violation::new("signed", message));
+    }
     let limits = limits::parse("limits", limits, &mut violations);
     if violations.is_empty() {
-        Ok(CheckedPlan { name, description, limits, quota, approval, is_open })
+        Ok(CheckedPlan { name, description, limits, quota, approval, is_signed, is_open })
     } else {
         Err(MarketError::Invalid(violations))
     }

@@ -10,7 +10,9 @@ use serde_json::json;
 use store::{Tx, Viewer, session::Session};
 
 use crate::{
-    Attempt, Begun, Conflict, Kind, Market, MarketError, Request, SignedIn, secrets,
+    Attempt, Begun, Conflict, Kind, Market, MarketError, Request, SignedIn,
+    change::Change,
+    secrets,
     totp::{TotpSecret, base_32},
     viewer,
 };
@@ -96,7 +98,7 @@ impl Market {
         request: &Request,
         password: &str,
     ) -> Result<SecondFactorSecret, MarketError> {
-        let user = self.prove_self(request, password).await?;
+        let user = self.prove_self(request, password, "currentPassword").await?;
         let mut change = match self.begin(request, Action::BeginSecondFactor).await? {
             Begun::Fresh(change) => change,
             Begun::Done(secret) => return Ok(secret),
@@ -152,7 +154,7 @@ impl Market {
         request: &Request,
         password: &str,
     ) -> Result<Vec<String>, MarketError> {
-        let user = self.prove_self(request, password).await?;
+        let user = self.prove_self(request, password, "currentPassword").await?;
         let mut change = match self.begin(request, Action::RenewRecoveryCodes).await? {
             Begun::Fresh(change) => change,
             Begun::Done(codes) => return Ok(codes),
@@ -171,7 +173,7 @@ impl Market {
         request: &Request,
         password: &str,
     ) -> Result<(), MarketError> {
-        let user = self.prove_self(request, password).await?;
+        let user = self.prove_self(request, password, "currentPassword").await?;
         let mut change = match self.begin(request, Action::RemoveSecondFactor).await? {
             Begun::Fresh(change) => change,
             Begun::Done(()) => return Ok(()),
@@ -320,7 +322,13 @@ impl Market {
     }
 
     /// Makes sure that whoever found an open session knows the password as well, and cannot guess it.
-    async fn prove_self(&self, request: &Request, password: &str) -> Result<UserId, MarketError> {
+    /// `field` is where the password stands in the request.
+    pub(crate) async fn prove_self(
+        &self,
+        request: &Request,
+        password: &str,
+        field: &str,
+    ) -> Result<UserId, MarketError> {
         let user = person(request)?;
         let guesses = format!("password of {user}");
         let now = self.clock.now();
@@ -335,7 +343,38 @@ impl Market {
             return Ok(user);
         }
         self.attempts.fail(&guesses, now);
-        Err(MarketError::invalid("currentPassword", "is wrong"))
+        Err(MarketError::invalid(field, "is wrong"))
+    }
+
+    /// Makes sure that whoever signs holds the second factor of the account as well, if it has one.
+    pub(crate) async fn prove_code(
+        &self,
+        change: &mut Change<'_>,
+        code: Option<&str>,
+    ) -> Result<User, MarketError> {
+        let request = change.request();
+        let user = person(request)?;
+        let own = Viewer::Tenant(request.caller.tenant);
+        let account = store::account::find(change.tx(), own, user).await?;
+        let account = account.ok_or(MarketError::NotFound(Kind::User))?;
+        if store::second_factor::find(change.tx(), user).await?.active.is_none() {
+            return Ok(account);
+        }
+        let Some(code) = code else {
+            return Err(MarketError::invalid(
+                "signature.code",
+                "is needed: the account has a second factor",
+            ));
+        };
+        let (guesses, now) = (format!("second factor of {user}"), self.clock.now());
+        if let Attempt::Refused(wait) = self.attempts.check(&guesses, now) {
+            return Err(MarketError::TooManyAttempts(wait));
+        }
+        if self.take_code(change.tx(), &account, code, now).await?.is_none() {
+            self.attempts.fail(&guesses, now);
+            return Err(MarketError::invalid("signature.code", "is wrong or was used before"));
+        }
+        Ok(account)
     }
 }
 

@@ -3,15 +3,15 @@
 use authz::{Action, Caller};
 use jiff::Timestamp;
 use model::{
-    ApiId, ApplicationId, Approval, EventKind, FirstApproval, Name, PlanId, Quota, Subscription,
-    SubscriptionId, SubscriptionStatus,
+    ApiId, ApplicationId, Approval, EventKind, FirstApproval, Name, PlanId, Quota, Signature,
+    Subscription, SubscriptionId, SubscriptionStatus,
 };
 use serde_json::json;
 use store::{Page, PageOf, Viewer};
 
 use crate::{
-    Begun, Conflict, Kind, Market, MarketError, Request, Violation, apis, applications, versions,
-    viewer,
+    Begun, Conflict, Kind, Market, MarketError, Request, Violation, apis, applications,
+    change::Change, secrets, versions, viewer,
 };
 
 /// A subscription that is asked for.
@@ -31,6 +31,16 @@ pub struct SubscriptionDraft {
     pub agreement_sha256: Option<String>,
     /// When the right ends.
     pub expires_at: Option<Timestamp>,
+}
+
+/// What it takes to sign an approval.
+pub struct SignatureDraft {
+    /// What is meant by it.
+    pub meaning: Name,
+    /// The password of the one who signs.
+    pub password: String,
+    /// A code, for accounts with a second factor.
+    pub code: Option<String>,
 }
 
 /// How much of a quota is used.
@@ -135,6 +145,7 @@ impl Market {
             requested_by: request.caller.user(),
             first_approval: None,
             decided_by: None,
+            signatures: Vec::new(),
             comments: String::new(),
             created_at: now,
             updated_at: now,
@@ -162,6 +173,24 @@ impl Market {
         change.finish(subscription).await
     }
 
+    /// Approves a subscription, as [`move_subscription`](Self::move_subscription) does, and signs the approval: the one who
+    /// signs proves anew who that is, and says what is meant (21 CFR 11.50 and 11.200). Plans may ask for it.
+    pub async fn approve_subscription(
+        &self,
+        request: &Request,
+        id: SubscriptionId,
+        comments: String,
+        signature: Option<SignatureDraft>,
+    ) -> Result<Subscription, MarketError> {
+        // Before the transaction, because comparing passwords takes long.
+        if let Some(signature) = &signature {
+            self.require(request, Action::ApproveSubscription).await?;
+            let field = "signature.currentPassword";
+            self.prove_self(request, &signature.password, field).await?;
+        }
+        self.advance(request, id, SubscriptionMove::Approve, comments, signature).await
+    }
+
     /// Moves a subscription. The owner's tenant approves, rejects and suspends; either side cancels. Under a plan that takes
     /// two people, the first approval is noted and leaves it where it is.
     pub async fn move_subscription(
@@ -170,6 +199,17 @@ impl Market {
         id: SubscriptionId,
         step: SubscriptionMove,
         comments: String,
+    ) -> Result<Subscription, MarketError> {
+        self.advance(request, id, step, comments, None).await
+    }
+
+    async fn advance(
+        &self,
+        request: &Request,
+        id: SubscriptionId,
+        step: SubscriptionMove,
+        comments: String,
+        signature: Option<SignatureDraft>,
     ) -> Result<Subscription, MarketError> {
         versions::check_words("comments", &comments)?;
         let mut change = match self.begin(request, step.action()).await? {
@@ -191,11 +231,10 @@ impl Market {
             return Err(Conflict::SubscriptionState(before.as_str(), step.status().as_str()).into());
         }
         let approver = request.caller.user();
+        let plan = store::plan::find(change.tx(), subscription.plan).await?;
+        let plan = plan.ok_or(MarketError::NotFound(Kind::Plan))?;
         let is_first = match (step, subscription.first_approval) {
-            (SubscriptionMove::Approve, None) => {
-                let plan = store::plan::find(change.tx(), subscription.plan).await?;
-                plan.is_some_and(|plan| plan.approval == Approval::TwoPerson)
-            }
+            (SubscriptionMove::Approve, None) => plan.approval == Approval::TwoPerson,
             (SubscriptionMove::Approve, Some(first)) if first.by == approver => {
                 return Err(Conflict::OwnApproval.into());
             }
@@ -206,12 +245,23 @@ impl Market {
             }
             _ => false,
         };
+        let signed = match signature {
+            Some(signature) => {
+                Some(self.sign_approval(&mut change, &subscription, signature).await?)
+            }
+            None if step == SubscriptionMove::Approve && plan.is_signed => {
+                let needed = "is needed: the plan asks those who approve to sign";
+                return Err(MarketError::invalid("signature", needed));
+            }
+            None => None,
+        };
         if is_first {
             subscription.first_approval = Some(FirstApproval { by: approver, at: now });
         } else {
             subscription.status = step.status();
             subscription.decided_by = Some(approver);
         }
+        subscription.signatures.extend(signed.clone());
         subscription.comments = comments;
         subscription.updated_at = now;
         subscription.revision += 1;
@@ -219,6 +269,9 @@ impl Market {
         let mut details = json!({ "before": before, "after": subscription.status, "comments": subscription.comments });
         if subscription.first_approval.is_some() && step == SubscriptionMove::Approve {
             details["approval"] = json!(if is_first { "first" } else { "second" });
+        }
+        if let Some(Signature { name, meaning, sha256, .. }) = signed {
+            details["signature"] = json!({ "name": name, "meaning": meaning, "sha256": sha256 });
         }
         change.audit(subscription.owner, id, details.clone()).await?;
         if subscription.consumer != subscription.owner {
@@ -228,7 +281,30 @@ impl Market {
         if !is_first {
             change.announce(subscription.owner, step.event(), &id);
         }
-        change.finish(subscription).await
+        change.finish(shown_to(&request.caller, subscription)).await
+    }
+
+    /// Signs what is agreed to, in the name of the one who asks.
+    async fn sign_approval(
+        &self,
+        change: &mut Change<'_>,
+        subscription: &Subscription,
+        draft: SignatureDraft,
+    ) -> Result<Signature, MarketError> {
+        let user = self.prove_code(change, draft.code.as_deref()).await?;
+        let terms = json!({
+            "subscription": subscription.id, "application": subscription.application,
+            "consumer": subscription.consumer, "api": subscription.api, "version": subscription.version,
+            "plan": subscription.plan, "purposeOfUse": subscription.purpose_of_use,
+            "agreementSha256": subscription.agreement_sha256, "expiresAt": subscription.expires_at,
+        });
+        Ok(Signature {
+            by: user.id,
+            name: user.name,
+            at: self.clock.now(),
+            meaning: draft.meaning,
+            sha256: secrets::sha256_hex(&[terms.to_string().as_bytes()]),
+        })
     }
 
     /// Reads a subscription on either side.
@@ -241,6 +317,7 @@ impl Market {
         let mut tx = self.db.read(viewer(&request.caller)).await?;
         store::subscription::find(&mut tx, viewer(&request.caller), id)
             .await?
+            .map(|subscription| shown_to(&request.caller, subscription))
             .ok_or(MarketError::NotFound(Kind::Subscription))
     }
 
@@ -301,8 +378,20 @@ impl Market {
     ) -> Result<PageOf<Subscription>, MarketError> {
         self.require(request, Action::ListSubscriptions).await?;
         let mut tx = self.db.read(viewer(&request.caller)).await?;
-        Ok(store::subscription::list(&mut tx, viewer(&request.caller), filter, page).await?)
+        let viewer = viewer(&request.caller);
+        let mut found = store::subscription::list(&mut tx, viewer, filter, page).await?;
+        let items = found.items.into_iter();
+        found.items = items.map(|item| shown_to(&request.caller, item)).collect();
+        Ok(found)
     }
+}
+
+/// A subscription as the caller may see it: who signed is known to the owner's tenant alone.
+fn shown_to(caller: &Caller, mut subscription: Subscription) -> Subscription {
+    if !caller.acts_for(subscription.owner) {
+        subscription.signatures.clear();
+    }
+    subscription
 }
 
 /// Decisions belong to the owner's side; giving up also to the consumer's.

@@ -68,7 +68,7 @@ pub use sketch::LatencySketch;
 pub use structure::{
     ApiLifecycle, Audience, DeploymentEntry, OperationEntry, PlanEntry, Structure, ValidationEntry,
 };
-pub use subscription::{FirstApproval, Subscription, SubscriptionStatus};
+pub use subscription::{FirstApproval, Signature, Subscription, SubscriptionStatus};
 pub use tenant::{Category, Tenant};
 pub use text::{Email, InvalidText, Name, Slug};
 pub use usage::{FailedCall, Fault, UsageBytes, UsageRecord};

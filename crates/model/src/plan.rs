@@ -24,6 +24,8 @@ pub struct Plan {
     pub quota: Option<Quota>,
     /// Who has to agree to a subscription.
     pub approval: Approval,
+    /// Whether whoever approves has to sign.
+    pub is_signed: bool,
     /// Whether it takes new subscribers.
     pub is_open: bool,
     /// When it was made.

@@ -36,6 +36,8 @@ pub struct Subscription {
     pub first_approval: Option<FirstApproval>,
     /// Who decided at the owner's tenant.
     pub decided_by: Option<UserId>,
+    /// Signatures of those who approved, oldest first; they are kept whatever becomes of it.
+    pub signatures: Vec<Signature>,
     /// What was said with the latest decision.
     pub comments: String,
     /// When it was asked for.
@@ -53,6 +55,21 @@ pub struct FirstApproval {
     pub by: UserId,
     /// When.
     pub at: Timestamp,
+}
+
+/// An electronic signature: who signed what when, and what was meant by it (21 CFR 11.50).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signature {
+    /// Who signed.
+    pub by: UserId,
+    /// The name of that person at the time.
+    pub name: Name,
+    /// When.
+    pub at: Timestamp,
+    /// What is meant by it, such as "approved by the data protection officer".
+    pub meaning: Name,
+    /// SHA-256 over what was signed: parties, version, plan, purpose, document and end, in lower-case hex.
+    pub sha256: String,
 }
 
 /// Where a subscription stands.

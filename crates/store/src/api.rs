@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, any::AnyRow};
 
 use crate::{
     Page, PageOf, Planted, StoreError, Tx, Viewer,
-    row::{Columns, to_json},
+    row::{Columns, joined, to_json},
 };
 
 /// Which APIs are wanted; what is absent does not narrow.
@@ -146,6 +146,23 @@ pub async fn find_visible(
         .optional()
         .await?;
     row.as_ref().map(read).transpose()
+}
+
+/// Finds those of some APIs that the viewer may see, in no order.
+pub async fn find_all_visible(
+    tx: &mut Tx,
+    viewer: Viewer,
+    ids: &[ApiId],
+) -> Result<Vec<Api>, StoreError> {
+    let is_wanted = tx.engine().is_one_of("api.id", "$2");
+    let sql = format!("SELECT api.* FROM api WHERE {VISIBLE} AND {is_wanted}");
+    let rows = tx
+        .statement("api::find_all_visible", AssertSqlSafe(sql))
+        .bind(viewer.argument())
+        .bind(joined(ids))
+        .all()
+        .await?;
+    rows.iter().map(read).collect()
 }
 
 /// Lists ids and names of the APIs that the viewer may see, by name.

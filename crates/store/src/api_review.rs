@@ -1,9 +1,14 @@
 //! What people say about APIs. Whether the API itself may be seen is asked first, in `api`.
 
+use std::collections::HashMap;
+
 use model::{ApiId, ApiReview, ApiReviewId, Rating, Stars, TenantId, UserId};
 use sqlx::any::AnyRow;
 
-use crate::{Page, PageOf, StoreError, Tx, row::Columns};
+use crate::{
+    Page, PageOf, StoreError, Tx,
+    row::{Columns, joined},
+};
 
 /// Adds a review. Fails as duplicate when the author has reviewed the API already.
 pub async fn insert(tx: &mut Tx, review: &ApiReview) -> Result<(), StoreError> {
@@ -101,6 +106,26 @@ pub async fn rate(tx: &mut Tx, api: ApiId) -> Result<Rating, StoreError> {
     let Some(row) = row else { return Ok(Rating::default()) };
     let columns = Columns::of("api_review::rate", &row);
     Ok(Rating { reviews: columns.count("reviews")?, stars: columns.count("stars")? })
+}
+
+/// How several APIs are rated; those without reviews are left out.
+pub async fn rate_all(tx: &mut Tx, apis: &[ApiId]) -> Result<HashMap<ApiId, Rating>, StoreError> {
+    let is_wanted = tx.engine().is_one_of("api_id", "$1");
+    let sql = format!(
+        "SELECT api_id, COUNT(*) AS reviews, CAST(SUM(stars) AS BIGINT) AS stars
+         FROM api_review WHERE {is_wanted} GROUP BY api_id"
+    );
+    let rows = tx
+        .statement("api_review::rate_all", sqlx::AssertSqlSafe(sql))
+        .bind(joined(apis))
+        .all()
+        .await?;
+    let rated = rows.iter().map(|row| {
+        let columns = Columns::of("api_review::rate_all", row);
+        let rating = Rating { reviews: columns.count("reviews")?, stars: columns.count("stars")? };
+        Ok((columns.parsed("api_id")?, rating))
+    });
+    rated.collect()
 }
 
 /// Whether an application of a tenant calls the API under an agreement, or did.

@@ -102,6 +102,16 @@ impl Engine {
         }
     }
 
+    /// Whether a column is one of the texts in an argument, such as `$1`, which are separated by commas.
+    pub(crate) fn is_one_of(self, column: &str, argument: &str) -> String {
+        match self {
+            Self::Sqlite => format!(
+                "{column} IN (SELECT value FROM json_each('[\"' || replace({argument}, ',', '\",\"') || '\"]'))"
+            ),
+            Self::Postgres => format!("{column} = ANY (string_to_array({argument}, ','))"),
+        }
+    }
+
     /// The type of binary columns.
     pub(crate) const fn blob(self) -> &'static str {
         match self {

@@ -14,9 +14,9 @@ pub const MAX_PER_API: i64 = 100;
 /// Adds a plan. Fails as duplicate when the API has one of that name.
 pub async fn insert(tx: &mut Tx, plan: &Plan) -> Result<(), StoreError> {
     const SQL: &str = "
-        INSERT INTO plan (id, api_id, tenant_id, name, description, limits, quota, approval, is_open, created_at,
+        INSERT INTO plan (id, api_id, tenant_id, name, description, limits, quota, approval, is_signed, is_open, created_at,
                           updated_at, revision)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
     tx.statement("plan::insert", SQL)
         .bind_text(plan.id)
         .bind_text(plan.api)
@@ -26,6 +26,7 @@ pub async fn insert(tx: &mut Tx, plan: &Plan) -> Result<(), StoreError> {
         .bind(to_json("plan::insert", &plan.limits)?)
         .bind(to_json_opt("plan::insert", plan.quota.as_ref())?)
         .bind_text(approval_name(plan.approval))
+        .bind(i64::from(plan.is_signed))
         .bind(i64::from(plan.is_open))
         .bind(plan.created_at.as_microsecond())
         .bind(plan.updated_at.as_microsecond())
@@ -40,7 +41,7 @@ pub async fn update(tx: &mut Tx, plan: &Plan) -> Result<(), StoreError> {
     const SQL: &str = "
         UPDATE plan
         SET name = $1, description = $2, limits = $3, quota = $4, approval = $5, is_open = $6, updated_at = $7,
-            revision = $8
+            revision = $8, is_signed = $11
         WHERE id = $9 AND tenant_id = $10 AND revision = $8 - 1";
     tx.statement("plan::update", SQL)
         .bind_text(&plan.name)
@@ -53,6 +54,7 @@ pub async fn update(tx: &mut Tx, plan: &Plan) -> Result<(), StoreError> {
         .bind(plan.revision)
         .bind_text(plan.id)
         .bind_text(plan.tenant)
+        .bind(i64::from(plan.is_signed))
         .execute_current()
         .await
 }
@@ -149,6 +151,7 @@ fn read(row: &AnyRow) -> Result<Plan, StoreError> {
             "two_person" => Some(Approval::TwoPerson),
             _ => None,
         })?,
+        is_signed: columns.flag("is_signed")?,
         is_open: columns.flag("is_open")?,
         created_at: columns.time("created_at")?,
         updated_at: columns.time("updated_at")?,

@@ -6,6 +6,11 @@ use sqlx::{Any, Decode, Row, Type, any::AnyRow};
 
 use crate::StoreError;
 
+/// Identifiers as one argument, for statements that take several.
+pub(crate) fn joined(ids: &[impl ToString]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
 /// A row and the store function that reads it, for errors.
 pub(crate) struct Columns<'row> {
     row: &'row AnyRow,

@@ -7,7 +7,10 @@ use model::{
 };
 use sqlx::any::AnyRow;
 
-use crate::{Page, PageOf, StoreError, Tx, Viewer, roster, row::Columns};
+use crate::{
+    Page, PageOf, StoreError, Tx, Viewer, roster,
+    row::{Columns, to_json},
+};
 
 /// Which subscriptions are wanted.
 #[derive(Debug, Clone, Default)]
@@ -57,7 +60,7 @@ pub async fn insert(tx: &mut Tx, subscription: &Subscription) -> Result<(), Stor
 pub async fn update(tx: &mut Tx, subscription: &Subscription) -> Result<(), StoreError> {
     const SQL: &str = "
         UPDATE subscription SET status = $1, decided_by = $2, comments = $3, updated_at = $4, revision = $5,
-                                first_approved_by = $7, first_approved_at = $8
+                                first_approved_by = $7, first_approved_at = $8, signatures = $9
         WHERE id = $6 AND revision = $5 - 1";
     tx.statement("subscription::update", SQL)
         .bind_text(subscription.status.as_str())
@@ -68,6 +71,7 @@ pub async fn update(tx: &mut Tx, subscription: &Subscription) -> Result<(), Stor
         .bind_text(subscription.id)
         .bind_text_opt(subscription.first_approval.map(|first| first.by))
         .bind(subscription.first_approval.map(|first| first.at.as_microsecond()))
+        .bind(to_json("subscription::update", &subscription.signatures)?)
         .execute_current()
         .await?;
     enter(tx, subscription);
@@ -207,6 +211,7 @@ fn read(row: &AnyRow) -> Result<Subscription, StoreError> {
             .zip(columns.time_opt("first_approved_at")?)
             .map(|(by, at)| FirstApproval { by, at }),
         decided_by: columns.parsed_opt("decided_by")?,
+        signatures: columns.json("signatures")?,
         comments: columns.text("comments")?,
         created_at: columns.time("created_at")?,
         updated_at: columns.time("updated_at")?,

@@ -1,11 +1,13 @@
 //! Versions of APIs. Whether the API itself may be seen is asked first, in `api`.
 
+use std::collections::HashMap;
+
 use model::{ApiId, ApiVersion, SpecificationFormat, TenantId, VersionId, VersionStatus};
 use sqlx::any::AnyRow;
 
 use crate::{
     Page, PageOf, StoreError, Tx, Viewer,
-    row::{Columns, to_json_opt},
+    row::{Columns, joined, to_json_opt},
     specification,
 };
 
@@ -76,6 +78,28 @@ pub async fn list_of(
         .all()
         .await?;
     rows.iter().map(read).collect()
+}
+
+/// Lists the versions of several APIs that the viewer may see, by API.
+pub async fn list_of_all(
+    tx: &mut Tx,
+    viewer: Viewer,
+    apis: &[ApiId],
+) -> Result<HashMap<ApiId, Vec<ApiVersion>>, StoreError> {
+    let is_wanted = tx.engine().is_one_of("api_id", "$1");
+    let sql = format!("SELECT * FROM api_version WHERE {is_wanted} AND {SHOWN} ORDER BY id");
+    let rows = tx
+        .statement("version::list_of_all", sqlx::AssertSqlSafe(sql))
+        .bind(joined(apis))
+        .bind(viewer.argument())
+        .all()
+        .await?;
+    let mut versions: HashMap<_, Vec<_>> = HashMap::new();
+    for row in &rows {
+        let version = read(row)?;
+        versions.entry(version.api).or_default().push(version);
+    }
+    Ok(versions)
 }
 
 /// Finds a version of an API by its number.

@@ -63,6 +63,9 @@ struct PlanBody {
     quota: Option<Quota>,
     #[serde(default = "owner_approves")]
     approval: Approval,
+    /// Whether whoever approves has to sign, with the password and a stated meaning.
+    #[serde(default)]
+    signed: bool,
     /// Whether it takes new subscribers.
     #[serde(default = "is_open")]
     open: bool,
@@ -96,6 +99,7 @@ impl From<PlanBody> for PlanDraft {
             limits: body.limits.into_iter().map(Into::into).collect(),
             quota: body.quota,
             approval: body.approval,
+            is_signed: body.signed,
             is_open: body.open,
         }
     }
@@ -110,6 +114,7 @@ impl From<Plan> for PlanBody {
             limits: plan.limits.into_iter().map(LimitBody::from).collect(),
             quota: plan.quota,
             approval: plan.approval,
+            signed: plan.is_signed,
             open: plan.is_open,
         }
     }

@@ -2,9 +2,9 @@
 
 use authz::Action;
 use jiff::Timestamp;
-use market::{Kind, SubscriptionDraft, SubscriptionFilter, SubscriptionMove};
+use market::{Kind, SignatureDraft, SubscriptionDraft, SubscriptionFilter, SubscriptionMove};
 use model::{
-    ApiId, ApplicationId, FirstApproval, Name, PlanId, Subscription, SubscriptionId,
+    ApiId, ApplicationId, FirstApproval, Name, PlanId, Signature, Subscription, SubscriptionId,
     SubscriptionStatus, TenantId, UserId, VersionId,
 };
 use schemars::JsonSchema;
@@ -33,7 +33,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         post("/subscriptions/{id}/approve", Action::ApproveSubscription, "Approve a subscription")
             .with_revision()
             .answers::<SubscriptionView>()
-            .body(|call, body| step(call, body, SubscriptionMove::Approve)),
+            .body(approve),
         post("/subscriptions/{id}/reject", Action::RejectSubscription, "Reject a subscription")
             .with_revision()
             .answers::<SubscriptionView>()
@@ -88,6 +88,8 @@ pub(super) struct SubscriptionView {
     /// The first of two people who have to approve, under a plan that asks for two.
     first_approval: Option<FirstApprovalView>,
     decided_by: Option<UserId>,
+    /// Signatures of those who approved, oldest first, for the owner's tenant.
+    signatures: Vec<SignatureView>,
     /// What was said with the latest decision.
     comments: String,
     created_at: Timestamp,
@@ -100,6 +102,25 @@ pub(super) struct SubscriptionView {
 struct FirstApprovalView {
     by: UserId,
     at: Timestamp,
+}
+
+/// An electronic signature.
+#[derive(Serialize, JsonSchema)]
+struct SignatureView {
+    by: UserId,
+    /// The name of the person at the time.
+    name: Name,
+    at: Timestamp,
+    meaning: Name,
+    /// SHA-256 over what was signed, in hex.
+    sha256: String,
+}
+
+impl From<Signature> for SignatureView {
+    fn from(signature: Signature) -> Self {
+        let Signature { by, name, at, meaning, sha256 } = signature;
+        Self { by, name, at, meaning, sha256 }
+    }
 }
 
 impl From<Subscription> for SubscriptionView {
@@ -121,6 +142,7 @@ impl From<Subscription> for SubscriptionView {
                 .first_approval
                 .map(|FirstApproval { by, at }| FirstApprovalView { by, at }),
             decided_by: subscription.decided_by,
+            signatures: subscription.signatures.into_iter().map(Into::into).collect(),
             comments: subscription.comments,
             created_at: subscription.created_at,
             updated_at: subscription.updated_at,
@@ -152,6 +174,42 @@ async fn request(call: Call, body: SubscriptionBody) -> Result<Reply, Problem> {
 struct StepBody {
     #[serde(default)]
     comments: String,
+}
+
+/// An approval.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ApprovalBody {
+    #[serde(default)]
+    comments: String,
+    /// Needed under a plan that is `signed`.
+    #[serde(default)]
+    signature: Option<SignatureBody>,
+}
+
+/// What it takes to sign.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SignatureBody {
+    /// What is meant by it.
+    meaning: Name,
+    #[schemars(extend("format" = "password"))]
+    current_password: String,
+    /// A code of the authenticator app or for recovery, for accounts with a second factor.
+    #[serde(default)]
+    code: Option<String>,
+}
+
+async fn approve(call: Call, body: ApprovalBody) -> Result<Reply, Problem> {
+    let id = call.id("id", Kind::Subscription)?;
+    let signature = body.signature.map(|body| SignatureDraft {
+        meaning: body.meaning,
+        password: body.current_password,
+        code: body.code,
+    });
+    let approved =
+        call.market.approve_subscription(call.request(), id, body.comments, signature).await?;
+    Ok(shown(approved))
 }
 
 async fn step(call: Call, body: StepBody, step: SubscriptionMove) -> Result<Reply, Problem> {

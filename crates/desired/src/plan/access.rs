@@ -6,7 +6,9 @@ use serde_json::{Map, json};
 
 use super::{Call, Change, Ids, Key, Phase, Planner, Target, body, fields, routes};
 use crate::{
-    file::{ApiReference, ApplicationEntry, SubscriptionEntry, SubscriptionGoal, TenantEntry},
+    file::{
+        ApiReference, ApplicationEntry, PlanEntry, SubscriptionEntry, SubscriptionGoal, TenantEntry,
+    },
     state::{Api, Entry, Subscription, Tenant},
 };
 
@@ -24,6 +26,8 @@ struct Offered<'o> {
     target: Target,
     plan: Target,
     approval: Approval,
+    /// Whether whoever agrees has to sign, which takes a person.
+    is_signed: bool,
     /// Whether the caller decides for the owner.
     decides: bool,
 }
@@ -152,6 +156,10 @@ impl<'p> Planner<'p> {
             self.wait(subject, "will wait for the owner to agree");
             return None;
         }
+        if !is_active && offered.is_signed {
+            self.wait(subject, "will wait for somebody to sign, in the portal");
+            return None;
+        }
         if !is_active {
             self.decide(subject.clone(), Change::Approve, target.clone(), None);
         }
@@ -192,6 +200,9 @@ impl<'p> Planner<'p> {
         };
         if !offered.decides {
             return self.wait(subject, "waits for the owner's decision");
+        }
+        if change == Change::Approve && offered.is_signed {
+            return self.wait(subject, "waits for somebody to sign, in the portal");
         }
         let takes_two = change == Change::Approve && offered.approval == Approval::TwoPerson;
         let first = held.first_approval.as_ref().map(|first| &first.by);
@@ -245,19 +256,20 @@ impl<'p> Planner<'p> {
                 && [Role::TenantAdmin, Role::Provider, Role::Reviewer]
                     .into_iter()
                     .any(|role| self.has_role(role));
-            let (plan, approval) = match (api.plans.get(&entry.plan), wanted_plan, named) {
-                (Some(plan), wanted, _) => (
-                    Target::Known(plan.entry.id.clone()),
-                    wanted.map_or(plan.approval, |wanted| wanted.approval),
-                ),
-                (None, Some(wanted), Some((slug, name))) => (
-                    Target::Made(Key::Plan(slug.clone(), name.clone(), entry.plan.clone())),
-                    wanted.approval,
-                ),
-                _ => return Err(no_plan()),
-            };
+            let (plan, (approval, is_signed)) =
+                match (api.plans.get(&entry.plan), wanted_plan, named) {
+                    (Some(plan), wanted, _) => (
+                        Target::Known(plan.entry.id.clone()),
+                        wanted.map_or((plan.approval, plan.is_signed), agreeing),
+                    ),
+                    (None, Some(wanted), Some((slug, name))) => (
+                        Target::Made(Key::Plan(slug.clone(), name.clone(), entry.plan.clone())),
+                        agreeing(wanted),
+                    ),
+                    _ => return Err(no_plan()),
+                };
             let target = Target::Known(api.entry.id.clone());
-            return Ok(Offered { api: Some(api), target, plan, approval, decides });
+            return Ok(Offered { api: Some(api), target, plan, approval, is_signed, decides });
         }
         let (Some((slug, name)), Some(_)) = (named, wanted) else { return Err(unknown()) };
         let plan = wanted_plan.ok_or_else(no_plan)?;
@@ -269,9 +281,15 @@ impl<'p> Planner<'p> {
             target: Target::Made(Key::Api(slug.clone(), name.clone())),
             plan: Target::Made(Key::Plan(slug.clone(), name.clone(), entry.plan.clone())),
             approval: plan.approval,
+            is_signed: plan.signed,
             decides: true,
         })
     }
+}
+
+/// Who agrees under a plan, and whether it takes a signature.
+const fn agreeing(plan: &PlanEntry) -> (Approval, bool) {
+    (plan.approval, plan.signed)
 }
 
 fn key(consumer: &Consumer<'_>, api: &ApiReference, version: &Version) -> Key {

@@ -686,10 +686,12 @@ impl PlanCard {
             name: plan.name.to_string(),
             description: plan.description.clone(),
             limits,
-            approval: match plan.approval {
-                Approval::Automatic => "At once",
-                Approval::Owner => "The owner decides",
-                Approval::TwoPerson => "Two people of the owner decide",
+            approval: match (plan.approval, plan.is_signed) {
+                (Approval::Automatic, _) => "At once",
+                (Approval::Owner, false) => "The owner decides",
+                (Approval::Owner, true) => "The owner decides and signs",
+                (Approval::TwoPerson, false) => "Two people of the owner decide",
+                (Approval::TwoPerson, true) => "Two people of the owner decide and sign",
             },
             is_open: plan.is_open,
         }

@@ -4,8 +4,10 @@ use askama::Template;
 use authz::Action;
 use axum::{extract::Path, response::Response};
 use http::StatusCode;
-use market::{MarketError, Page, Review, SubscriptionMove};
-use model::{Approval, PersonalData, SubscriptionId, SubscriptionStatus, VersionStatus};
+use market::{MarketError, Page, Review, SignatureDraft, SubscriptionMove, Violation};
+use model::{
+    Approval, Name, PersonalData, Signature, SubscriptionId, SubscriptionStatus, VersionStatus,
+};
 
 use super::{
     api::{Head, PlanCard, sensitivity},
@@ -51,6 +53,11 @@ struct Agreement {
     is_pending: bool,
     /// Two people have to approve, and the visitor already has.
     has_approved: bool,
+    /// Whoever approves has to sign.
+    is_signed: bool,
+    meaning: String,
+    /// The visitor's account has a second factor, whose code belongs to a signature.
+    has_second_factor: bool,
     status: &'static str,
     since: Moment,
     comments: String,
@@ -109,13 +116,20 @@ async fn consumer(visit: &Visit, agreement: &model::Subscription) -> Result<Stri
 }
 
 pub(crate) async fn agreement(visit: Visit, Path(agreement): Path<String>) -> Answer {
-    show_agreement(&visit, id(&agreement)?, String::new(), None).await
+    show_agreement(&visit, id(&agreement)?, &Typed::default(), None).await
+}
+
+/// What was typed on the page of an agreement; of a password nothing is shown again.
+#[derive(Default)]
+struct Typed {
+    comments: String,
+    meaning: String,
 }
 
 async fn show_agreement(
     visit: &Visit,
     id: SubscriptionId,
-    comments: String,
+    typed: &Typed,
     problem: Option<String>,
 ) -> Answer {
     let market = visit.market();
@@ -146,8 +160,11 @@ async fn show_agreement(
         ("Agreement document", agreement.agreement_sha256.clone().unwrap_or_default()),
         ("Until", agreement.expires_at.map(|at| visit.moment(at).exact()).unwrap_or_default()),
         ("Approved by", approved_by(visit, &agreement, plan.approval).await?),
+        ("Signed", signatures(visit, &agreement)),
     ];
     let is_wrong = problem.is_some();
+    let has_second_factor =
+        plan.is_signed && market.read_second_factor(&visit.request).await?.since.is_some();
     let mut response = page(&Agreement {
         frame,
         id: id.to_string(),
@@ -162,9 +179,15 @@ async fn show_agreement(
         has_approved: agreement
             .first_approval
             .is_some_and(|first| first.by == visit.request.caller.user()),
+        is_signed: plan.is_signed,
+        meaning: match typed.meaning.as_str() {
+            "" => "I approve this agreement".to_owned(),
+            meaning => meaning.to_owned(),
+        },
+        has_second_factor,
         status: agreement.status.as_str(),
         since: visit.moment(agreement.created_at),
-        comments,
+        comments: typed.comments.clone(),
         problem,
     })?;
     if is_wrong {
@@ -199,30 +222,66 @@ pub(crate) async fn decide_agreement(
     let Submission { visit, form } = &submission;
     let agreement: SubscriptionId = id(&agreement)?;
     let comments = form.text("comments").to_owned();
-    let (step, flash) = match form.text("decision") {
-        "approve" => (SubscriptionMove::Approve, Flash::AccessGranted),
-        "reject" if comments.is_empty() => {
-            let problem =
-                "Say why it is rejected, so that the requester knows what to change.".to_owned();
-            return show_agreement(visit, agreement, comments, Some(problem)).await;
+    let typed = Typed { comments: comments.clone(), meaning: form.text("meaning").to_owned() };
+    let again = async |problem| show_agreement(visit, agreement, &typed, Some(problem)).await;
+    let (market, request) = (visit.market(), &visit.request);
+    let (moved, flash) = match form.text("decision") {
+        "approve" => {
+            let signature = match (form.filled("meaning"), form.raw("current-password")) {
+                (None, "") => None,
+                (meaning, password) => match Name::parse(meaning.unwrap_or_default()) {
+                    Ok(meaning) => Some(SignatureDraft {
+                        meaning,
+                        password: password.to_owned(),
+                        code: form.filled("code").map(ToOwned::to_owned),
+                    }),
+                    Err(error) => return again(sentence(&format!("What you mean {error}"))).await,
+                },
+            };
+            let moved = market.approve_subscription(request, agreement, comments, signature).await;
+            (moved, Flash::AccessGranted)
         }
-        "reject" => (SubscriptionMove::Reject, Flash::AccessRejected),
+        "reject" if comments.is_empty() => {
+            let problem = "Say why it is rejected, so that the requester knows what to change.";
+            return again(problem.to_owned()).await;
+        }
+        "reject" => {
+            let step = SubscriptionMove::Reject;
+            let moved = market.move_subscription(request, agreement, step, comments).await;
+            (moved, Flash::AccessRejected)
+        }
         _ => return Err(Failure::Unreadable),
     };
-    match visit.market().move_subscription(&visit.request, agreement, step, comments.clone()).await
-    {
+    match moved {
         Ok(moved) if moved.status == SubscriptionStatus::Pending => {
             Ok(visit.done(Flash::ApprovedByOne, "/approvals"))
         }
         Ok(_) => Ok(visit.done(flash, "/approvals")),
-        Err(MarketError::Invalid(violations)) => {
-            show_agreement(visit, agreement, comments, Some(told(&violations))).await
-        }
-        Err(MarketError::Conflict(conflict)) => {
-            show_agreement(visit, agreement, comments, Some(sentence(&conflict.to_string()))).await
-        }
+        Err(MarketError::Invalid(violations)) => again(signing(&violations)).await,
+        Err(MarketError::Conflict(conflict)) => again(sentence(&conflict.to_string())).await,
         Err(other) => Err(other.into()),
     }
+}
+
+/// What is wrong, in the words of the page.
+fn signing(violations: &[Violation]) -> String {
+    match violations {
+        [one] if one.field == "signature.currentPassword" => "The password is wrong.".to_owned(),
+        [one] if one.field == "signature.code" => format!("The code {}.", one.message),
+        [one] if one.field == "signature" => {
+            "Sign it: say what you mean, and give your password.".to_owned()
+        }
+        violations => told(violations),
+    }
+}
+
+/// Who signed, when, and what was meant.
+fn signatures(visit: &Visit, agreement: &model::Subscription) -> String {
+    let one = |signature: &Signature| {
+        let at = visit.moment(signature.at).exact();
+        format!("{}, {at}: {}", signature.name, signature.meaning)
+    };
+    agreement.signatures.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 pub(crate) async fn version(visit: Visit, Path((api, number)): Path<(String, String)>) -> Answer {

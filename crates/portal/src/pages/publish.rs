@@ -507,6 +507,7 @@ fn plan(form: &Form) -> Result<PlanDraft, Violation> {
             "two_person" => Approval::TwoPerson,
             _ => Approval::Owner,
         },
+        is_signed: form.text("signed") == "yes",
         is_open: true,
     })
 }
