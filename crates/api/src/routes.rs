@@ -1,5 +1,6 @@
 //! The routes, by subject.
 
+mod agreements;
 mod apis;
 mod applications;
 mod approvals;
@@ -37,7 +38,7 @@ use crate::endpoint::Endpoint;
 
 /// Every route of the control API.
 pub(crate) fn all() -> Vec<Endpoint> {
-    let groups: [(&'static str, Vec<Endpoint>); 20] = [
+    let groups: [(&'static str, Vec<Endpoint>); 21] = [
         ("Signing in", auth::endpoints()),
         ("Sessions", sessions::endpoints()),
         ("Notices", notices::endpoints()),
@@ -57,6 +58,7 @@ pub(crate) fn all() -> Vec<Endpoint> {
         ("Categories", categories::endpoints()),
         ("Installation", settings::endpoints()),
         ("Gateways", nodes::endpoints()),
+        ("Agreements", agreements::endpoints()),
         ("Audit", audit::endpoints()),
     ];
     groups

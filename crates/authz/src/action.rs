@@ -283,6 +283,8 @@ actions! {
     /// Cut a gateway on another machine off.
     RevokeNode = "node.revoke", PLATFORM;
 
+    /// Read the register of agreements.
+    ListAgreements = "agreement.list", AUDITORS;
     /// Read the audit trail.
     ListAuditEvents = "audit.list", AUDITORS;
 }

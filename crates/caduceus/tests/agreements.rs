@@ -140,6 +140,62 @@ testkit::on_both_databases! {
         assert_eq!(kept["signatures"], done["signatures"], "what was signed stays signed");
     }
 
+    async fn the_register_tells_both_sides_who_uses_what(database: Database) {
+        let installation = Installation::start(BINARY, database).await;
+        let (hospital, clinic) = (installation.tenant("hospital").await, installation.tenant("clinic").await);
+        let stranger = installation.tenant("stranger").await;
+        let classification = json!({ "containsPhi": true, "dataCategories": ["laboratory", "demographics"] });
+        let api = hospital.publish("Records", &json!({ "classification": classification })).await;
+        let plan = hospital.offer_plan(&api, &json!({ "name": "Open" })).await;
+        let asked = |application: &str, more: Value| {
+            let mut body = json!({ "applicationId": application, "apiId": api.id, "planId": plan });
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            body
+        };
+        let application = clinic.application("=Board").await;
+        let refused = asked(&application, json!({ "dataCategories": ["genetics"] }));
+        let refused = clinic.consumer().post("/subscriptions", &refused).await;
+        assert_eq!(refused.assert_problem(422, "validation_failed")["errors"][0]["field"], "dataCategories");
+        let terms = json!({ "purposeOfUse": "TREAT", "dataCategories": ["laboratory", "laboratory"] });
+        let made = clinic.consumer().post("/subscriptions", &asked(&application, terms)).await.created();
+        assert_eq!(made["dataCategories"], json!(["laboratory"]));
+        let other = clinic.application("Other").await;
+        let all = clinic.consumer().post("/subscriptions", &asked(&other, json!({}))).await.created();
+        assert_eq!(all["dataCategories"], json!(["laboratory", "demographics"]));
+        let approved = hospital.offer_plan(&api, &json!({ "name": "Asked", "approval": "owner" })).await;
+        let third = clinic.application("Third").await;
+        clinic.subscribe(&third, &api, &approved).await;
+
+        for side in [hospital.auditor(), clinic.auditor(), hospital.admin()] {
+            let register = side.get("/agreements").await.ok();
+            let items = register["items"].as_array().unwrap();
+            assert_eq!(items.len(), 2, "what waits is no agreement yet: {register}");
+            let entry = &items[1];
+            assert_eq!(entry["id"], made["id"]);
+            for (field, value) in [
+                ("apiName", "Records"), ("version", "1.0.0"), ("planName", "Open"), ("applicationName", "=Board"),
+                ("ownerName", "Tenant hospital"), ("consumerName", "Tenant clinic"), ("purposeOfUse", "TREAT"),
+            ] {
+                assert_eq!(entry[field], value, "{field}");
+            }
+            assert_eq!(entry["classification"]["containsPhi"], true);
+            let first = side.get("/agreements?limit=1").await.ok();
+            assert_eq!(first["items"][0]["id"], all["id"]);
+            let next = format!("/agreements?limit=1&cursor={}", first["nextCursor"].as_str().unwrap());
+            assert_eq!(side.get(&next).await.ok()["items"][0]["id"], made["id"]);
+        }
+        assert_eq!(stranger.auditor().get("/agreements").await.ok()["items"], json!([]));
+        clinic.consumer().get("/agreements").await.assert_problem(403, "forbidden");
+
+        let cookie = installation.sign_in_to_portal("auditor@clinic.example").await;
+        let page = async |path: &str| installation.operations().get(path).header("cookie", &cookie).await.text();
+        assert!(page("/agreements").await.contains("of Tenant hospital"));
+        let csv = page("/agreements.csv").await;
+        let lines: Vec<_> = csv.lines().collect();
+        assert_eq!(lines.len(), 3, "{csv}");
+        assert!(lines[2].contains(",Records,1.0.0,Open,Tenant hospital,Tenant clinic,\"'=Board\",TREAT,laboratory,phi,"), "{csv}");
+    }
+
     async fn passwords_are_not_guessed_by_signing(database: Database) {
         let installation = Installation::start(BINARY, database).await;
         let hospital = installation.tenant("hospital").await;

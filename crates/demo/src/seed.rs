@@ -426,6 +426,7 @@ async fn subscribe(
         number: Some(number.parse()?),
         plan: plan.id,
         purpose_of_use: Some(Name::parse("TREAT")?),
+        data_categories: None,
         agreement_sha256: None,
         expires_at: None,
     };

@@ -194,7 +194,7 @@ pub struct PlanEntry {
     #[serde(default = "owner_approves")]
     pub approval: Approval,
     /// Whether whoever agrees has to sign, with the password and a stated meaning; false when absent.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub signed: bool,
     /// Whether it takes new subscribers; true when absent.
     #[serde(default = "yes")]
@@ -256,6 +256,9 @@ pub struct SubscriptionEntry {
     /// Why the data is used, such as `TREAT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose_of_use: Option<Name>,
+    /// Kinds of data, of those that the API's classification names; all of them when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_categories: Option<Vec<Slug>>,
     /// SHA-256 of the signed agreement, in hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreement_sha256: Option<String>,

@@ -107,6 +107,7 @@ pub(crate) struct Subscription {
     pub(crate) version_id: String,
     pub(crate) plan_id: String,
     pub(crate) purpose_of_use: Option<Name>,
+    pub(crate) data_categories: Vec<Slug>,
     pub(crate) agreement_sha256: Option<String>,
     pub(crate) expires_at: Option<Timestamp>,
     /// The first of two approvals.

@@ -240,6 +240,7 @@ fn subscriptions_of(
             version: version.version.clone(),
             plan: plan.clone(),
             purpose_of_use: one.purpose_of_use.clone(),
+            data_categories: Some(one.data_categories.clone()),
             agreement_sha256: one.agreement_sha256.clone(),
             expires_at: one.expires_at,
             status: match one.status {

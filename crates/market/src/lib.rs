@@ -93,7 +93,7 @@ pub use store::{
     audit::Filter as AuditFilter,
     node::Node,
     session::Session,
-    subscription::Filter as SubscriptionFilter,
+    subscription::{Filter as SubscriptionFilter, Registered},
     usage::Tally,
 };
 pub use subscriptions::{QuotaUse, SignatureDraft, SubscriptionDraft, SubscriptionMove};

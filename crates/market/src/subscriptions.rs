@@ -3,11 +3,11 @@
 use authz::{Action, Caller};
 use jiff::Timestamp;
 use model::{
-    ApiId, ApplicationId, Approval, EventKind, FirstApproval, Name, PlanId, Quota, Signature,
-    Subscription, SubscriptionId, SubscriptionStatus,
+    Api, ApiId, ApplicationId, Approval, EventKind, FirstApproval, Name, PlanId, Quota, Signature,
+    Slug, Subscription, SubscriptionId, SubscriptionStatus,
 };
 use serde_json::json;
-use store::{Page, PageOf, Viewer};
+use store::{Page, PageOf, Viewer, subscription::Registered};
 
 use crate::{
     Begun, Conflict, Kind, Market, MarketError, Request, Violation, apis, applications,
@@ -27,6 +27,8 @@ pub struct SubscriptionDraft {
     pub plan: PlanId,
     /// Why the data is used.
     pub purpose_of_use: Option<Name>,
+    /// Kinds of data, of those that the API names; all of them when absent.
+    pub data_categories: Option<Vec<Slug>>,
     /// SHA-256 of the signed agreement, in hex.
     pub agreement_sha256: Option<String>,
     /// When the right ends.
@@ -114,6 +116,7 @@ impl Market {
         if !api.visibility.admits(api.tenant, application.tenant) {
             return Err(MarketError::NotFound(Kind::Api));
         }
+        let data_categories = data_categories(&api, draft.data_categories)?;
         let visible = store::version::list_of(change.tx(), viewer(&request.caller), api.id).await?;
         let version = versions::pick(&visible, draft.number.as_ref())?;
         if !version.status.is_open() {
@@ -140,6 +143,7 @@ impl Market {
             plan: plan.id,
             status,
             purpose_of_use: draft.purpose_of_use,
+            data_categories,
             agreement_sha256: draft.agreement_sha256.map(|hash| hash.to_ascii_lowercase()),
             expires_at: draft.expires_at,
             requested_by: request.caller.user(),
@@ -159,7 +163,8 @@ impl Market {
         )?;
         let details = json!({
             "api": api.id, "version": version.number, "plan": plan.id, "application": application.id,
-            "consumer": application.tenant, "status": status,
+            "consumer": application.tenant, "status": status, "purposeOfUse": subscription.purpose_of_use,
+            "dataCategories": subscription.data_categories,
         });
         change.audit(api.tenant, subscription.id, details.clone()).await?;
         if application.tenant != api.tenant {
@@ -296,7 +301,7 @@ impl Market {
             "subscription": subscription.id, "application": subscription.application,
             "consumer": subscription.consumer, "api": subscription.api, "version": subscription.version,
             "plan": subscription.plan, "purposeOfUse": subscription.purpose_of_use,
-            "agreementSha256": subscription.agreement_sha256, "expiresAt": subscription.expires_at,
+            "dataCategories": subscription.data_categories, "agreementSha256": subscription.agreement_sha256, "expiresAt": subscription.expires_at,
         });
         Ok(Signature {
             by: user.id,
@@ -384,6 +389,42 @@ impl Market {
         found.items = items.map(|item| shown_to(&request.caller, item)).collect();
         Ok(found)
     }
+
+    /// Lists agreements that are or were in force, on either side, newest first: the register of who uses whose data for
+    /// what (GDPR Art. 30).
+    pub async fn list_agreements(
+        &self,
+        request: &Request,
+        before: Option<SubscriptionId>,
+        limit: u32,
+    ) -> Result<Vec<Registered>, MarketError> {
+        self.require(request, Action::ListAgreements).await?;
+        let viewer = viewer(&request.caller);
+        let mut tx = self.db.read(viewer).await?;
+        let mut found =
+            store::subscription::register(&mut tx, viewer, before, limit.into()).await?;
+        for agreement in &mut found {
+            agreement.subscription = shown_to(&request.caller, agreement.subscription.clone());
+        }
+        Ok(found)
+    }
+}
+
+/// What an agreement is about: what was asked for, as far as the API has it.
+fn data_categories(api: &Api, asked: Option<Vec<Slug>>) -> Result<Vec<Slug>, MarketError> {
+    let known = &api.classification.data_categories;
+    let Some(mut asked) = asked else { return Ok(known.clone()) };
+    asked.sort_unstable();
+    asked.dedup();
+    let violations: Vec<_> = asked
+        .iter()
+        .filter(|category| !known.contains(category))
+        .map(|category| {
+            let message = format!("{category} is no kind of data that the API names");
+            Violation::new("dataCategories", message)
+        })
+        .collect();
+    if violations.is_empty() { Ok(asked) } else { Err(MarketError::Invalid(violations)) }
 }
 
 /// A subscription as the caller may see it: who signed is known to the owner's tenant alone.

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{ApiId, ApplicationId, Name, PlanId, SubscriptionId, TenantId, UserId, VersionId};
+use crate::{
+    ApiId, ApplicationId, Name, PlanId, Slug, SubscriptionId, TenantId, UserId, VersionId,
+};
 
 /// An application's right to call a version under a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +28,8 @@ pub struct Subscription {
     pub status: SubscriptionStatus,
     /// Why the data is used, such as `TREAT` (HL7 v3 PurposeOfUse).
     pub purpose_of_use: Option<Name>,
+    /// Kinds of data that it is about, of those that the API names.
+    pub data_categories: Vec<Slug>,
     /// SHA-256 of the signed agreement, in lower-case hex.
     pub agreement_sha256: Option<String>,
     /// When the right ends.

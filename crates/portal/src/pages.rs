@@ -2,6 +2,7 @@
 
 mod account;
 mod admin;
+mod agreements;
 mod api;
 mod applications;
 mod approvals;
@@ -78,6 +79,8 @@ pub(crate) fn router() -> Router<Arc<Portal>> {
         .route("/publish/{api}/deployments/{deployment}/remove", post(publish::remove_deployment))
         .route("/traffic", get(traffic::show))
         .route("/traffic.csv", get(traffic::export))
+        .route("/agreements", get(agreements::show))
+        .route("/agreements.csv", get(agreements::export))
         .route("/audit", get(audit::show))
         .route("/audit.csv", get(audit::export))
         .route("/admin/people", get(admin::people).post(admin::invite))

@@ -19,7 +19,7 @@ const STEPS: &[(i64, &str)] = &[
     (11, include_str!("../migrations/0011_second_factor.sql")),
     (12, include_str!("../migrations/0012_two_person.sql")),
     (ROW_SECURITY, include_str!("../migrations/0013_row_security.postgres.sql")),
-    (14, include_str!("../migrations/0014_signature.sql")),
+    (14, include_str!("../migrations/0014_agreement.sql")),
 ];
 
 /// The step that brought the roster, which is then filled.

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use model::{
-    AgreementEntry, ApiId, ApplicationId, FirstApproval, RosterEntry, Subscription, SubscriptionId,
-    SubscriptionStatus, VersionId,
+    AgreementEntry, ApiId, ApplicationId, Classification, FirstApproval, Name, RosterEntry,
+    Subscription, SubscriptionId, SubscriptionStatus, VersionId,
 };
 use sqlx::any::AnyRow;
 
@@ -30,8 +30,8 @@ pub async fn insert(tx: &mut Tx, subscription: &Subscription) -> Result<(), Stor
     const SQL: &str = "
         INSERT INTO subscription (id, application_id, consumer_id, api_id, owner_id, version_id, plan_id, status,
                                   purpose_of_use, agreement_sha256, expires_at, requested_by, decided_by, comments,
-                                  created_at, updated_at, revision)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+                                  created_at, updated_at, revision, data_categories)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
     tx.statement("subscription::insert", SQL)
         .bind_text(subscription.id)
         .bind_text(subscription.application)
@@ -50,6 +50,7 @@ pub async fn insert(tx: &mut Tx, subscription: &Subscription) -> Result<(), Stor
         .bind(subscription.created_at.as_microsecond())
         .bind(subscription.updated_at.as_microsecond())
         .bind(subscription.revision)
+        .bind(to_json("subscription::insert", &subscription.data_categories)?)
         .execute()
         .await?;
     enter(tx, subscription);
@@ -147,6 +148,73 @@ pub async fn list(
     })
 }
 
+/// An agreement that is or was in force, with the names of what it is about.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// The agreement.
+    pub subscription: Subscription,
+    /// The API.
+    pub api: Option<Name>,
+    /// What data the API carries, as its owner says today.
+    pub classification: Option<Classification>,
+    /// The number of the version.
+    pub version: Option<String>,
+    /// The plan.
+    pub plan: Option<Name>,
+    /// The application.
+    pub application: Option<Name>,
+    /// The tenant that offers the API.
+    pub owner: Option<Name>,
+    /// The tenant that uses it.
+    pub consumer: Option<Name>,
+}
+
+/// Lists agreements of the viewer that are or were in force, on either side, newest first; `before` one of them.
+pub async fn register(
+    tx: &mut Tx,
+    viewer: Viewer,
+    before: Option<SubscriptionId>,
+    limit: i64,
+) -> Result<Vec<Registered>, StoreError> {
+    const SQL: &str = "
+        SELECT subscription.*, api.name AS api_name, api.classification AS classification,
+               api_version.number AS version_number, plan.name AS plan_name, application.name AS application_name,
+               owner.name AS owner_name, consumer.name AS consumer_name
+        FROM subscription
+        LEFT JOIN api ON api.id = subscription.api_id
+        LEFT JOIN api_version ON api_version.id = subscription.version_id
+        LEFT JOIN plan ON plan.id = subscription.plan_id
+        LEFT JOIN application ON application.id = subscription.application_id
+        LEFT JOIN tenant AS owner ON owner.id = subscription.owner_id
+        LEFT JOIN tenant AS consumer ON consumer.id = subscription.consumer_id
+        WHERE ($1 = '*' OR subscription.owner_id = $1 OR subscription.consumer_id = $1)
+          AND subscription.status IN ('active', 'suspended', 'expired', 'cancelled')
+          AND ($2 = '' OR subscription.id < $2)
+        ORDER BY subscription.id DESC LIMIT $3";
+    let rows = tx
+        .statement("subscription::register", SQL)
+        .bind(viewer.argument())
+        .bind(before.map_or_else(String::new, |id| id.to_string()))
+        .bind(limit)
+        .all()
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let columns = Columns::of("subscription::register", row);
+            Ok(Registered {
+                subscription: read(row)?,
+                api: columns.checked_opt("api_name")?,
+                classification: columns.json_opt("classification")?,
+                version: columns.get("version_number")?,
+                plan: columns.checked_opt("plan_name")?,
+                application: columns.checked_opt("application_name")?,
+                owner: columns.checked_opt("owner_name")?,
+                consumer: columns.checked_opt("consumer_name")?,
+            })
+        })
+        .collect()
+}
+
 /// Lists active subscriptions after an identifier, as the gateway is to know them.
 pub(crate) async fn list_agreements(
     tx: &mut Tx,
@@ -203,6 +271,7 @@ fn read(row: &AnyRow) -> Result<Subscription, StoreError> {
         plan: columns.parsed("plan_id")?,
         status: columns.named("status", SubscriptionStatus::parse)?,
         purpose_of_use: columns.checked_opt("purpose_of_use")?,
+        data_categories: columns.json("data_categories")?,
         agreement_sha256: columns.get("agreement_sha256")?,
         expires_at: columns.time_opt("expires_at")?,
         requested_by: columns.parsed("requested_by")?,

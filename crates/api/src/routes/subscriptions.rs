@@ -4,8 +4,8 @@ use authz::Action;
 use jiff::Timestamp;
 use market::{Kind, SignatureDraft, SubscriptionDraft, SubscriptionFilter, SubscriptionMove};
 use model::{
-    ApiId, ApplicationId, FirstApproval, Name, PlanId, Signature, Subscription, SubscriptionId,
-    SubscriptionStatus, TenantId, UserId, VersionId,
+    ApiId, ApplicationId, FirstApproval, Name, PlanId, Signature, Slug, Subscription,
+    SubscriptionId, SubscriptionStatus, TenantId, UserId, VersionId,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,8 @@ struct SubscriptionBody {
     plan_id: PlanId,
     /// Why the data is used, such as `TREAT`.
     purpose_of_use: Option<Name>,
+    /// Kinds of data, of those that the API's classification names; all of them when absent.
+    data_categories: Option<Vec<Slug>>,
     /// SHA-256 of the signed agreement, in hex.
     agreement_sha256: Option<String>,
     expires_at: Option<Timestamp>,
@@ -82,6 +84,8 @@ pub(super) struct SubscriptionView {
     version_id: VersionId,
     plan_id: PlanId,
     purpose_of_use: Option<Name>,
+    /// Kinds of data that it is about.
+    data_categories: Vec<Slug>,
     agreement_sha256: Option<String>,
     expires_at: Option<Timestamp>,
     requested_by: UserId,
@@ -135,6 +139,7 @@ impl From<Subscription> for SubscriptionView {
             version_id: subscription.version,
             plan_id: subscription.plan,
             purpose_of_use: subscription.purpose_of_use,
+            data_categories: subscription.data_categories,
             agreement_sha256: subscription.agreement_sha256,
             expires_at: subscription.expires_at,
             requested_by: subscription.requested_by,
@@ -158,6 +163,7 @@ async fn request(call: Call, body: SubscriptionBody) -> Result<Reply, Problem> {
         number: body.version,
         plan: body.plan_id,
         purpose_of_use: body.purpose_of_use,
+        data_categories: body.data_categories,
         agreement_sha256: body.agreement_sha256,
         expires_at: body.expires_at,
     };

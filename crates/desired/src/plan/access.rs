@@ -1,5 +1,7 @@
 //! What organisations call: applications and their subscriptions.
 
+use std::collections::BTreeSet;
+
 use model::{Approval, Name, Role, Slug, SubscriptionStatus};
 use semver::Version;
 use serde_json::{Map, json};
@@ -185,6 +187,10 @@ impl<'p> Planner<'p> {
         let agreement = entry.agreement_sha256.as_ref().map(|hash| hash.to_ascii_lowercase());
         if !is_same_plan
             || held.purpose_of_use != entry.purpose_of_use
+            || entry
+                .data_categories
+                .as_ref()
+                .is_some_and(|asked| !is_same_set(asked, &held.data_categories))
             || held.agreement_sha256 != agreement
             || held.expires_at != entry.expires_at
         {
@@ -285,6 +291,11 @@ impl<'p> Planner<'p> {
             decides: true,
         })
     }
+}
+
+fn is_same_set(one: &[Slug], other: &[Slug]) -> bool {
+    let sorted = |slugs: &[Slug]| slugs.iter().cloned().collect::<BTreeSet<_>>();
+    sorted(one) == sorted(other)
 }
 
 /// Who agrees under a plan, and whether it takes a signature.

@@ -789,6 +789,7 @@ pub(crate) async fn request_access(
         number: None,
         plan,
         purpose_of_use,
+        data_categories: None,
         agreement_sha256: None,
         expires_at: None,
     };

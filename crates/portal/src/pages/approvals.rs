@@ -144,8 +144,7 @@ async fn show_agreement(
         PersonalData::Personal => "Personal data",
         PersonalData::None => "No personal data",
     };
-    let categories: Vec<_> =
-        classification.data_categories.iter().map(ToString::to_string).collect();
+    let categories: Vec<_> = agreement.data_categories.iter().map(ToString::to_string).collect();
     let facts = [
         ("Who asks", consumer(visit, &agreement).await?),
         (
