@@ -264,6 +264,44 @@ await journey("a reviewer approves it, and it is deployed", async (page) => {
   await other.context.close();
 });
 
+await journey("whoever grants access signs, and it stands in the register", async (page) => {
+  await signIn(page, provider, "/publish");
+  await page.getByRole("link", { name: /^Ward notes/ }).click();
+  await page.getByText("Offer a plan", { exact: true }).click();
+  await page.getByLabel("Name", { exact: true }).fill("Signed");
+  await page.getByRole("checkbox", { name: /Whoever grants access signs/ }).check();
+  for (const violation of await violations(page)) faults.push(`a plan that is signed: ${violation}`);
+  await page.screenshot({ path: join(shots, "signed-plan.png"), fullPage: true });
+  await page.getByRole("button", { name: "Offer it" }).click();
+  const asking = await openWindow(browser, origin, faults);
+  await signIn(asking.page, consumer, "/catalogue?q=ward+notes");
+  await asking.page.getByRole("main").getByRole("link", { name: /^Ward notes/ }).click();
+  await asking.page.getByRole("link", { name: "Request access" }).first().click();
+  await asking.page.getByLabel("Which application").selectOption({ label: "Night shift planner" });
+  await asking.page.getByRole("radio", { name: /decides and signs/ }).check();
+  await asking.page.getByLabel("For what purpose").fill("Handing over at night");
+  await asking.page.getByRole("main").getByRole("button", { name: "Request access" }).click();
+  await asking.page.getByText("Your request is with the owner").waitFor();
+  await asking.context.close();
+  await page.goto(`${origin}/approvals`);
+  await page.getByRole("link", { name: /^Access to Ward notes/ }).first().click();
+  await page.getByLabel("What you mean by it").fill("Approved by the head of nursing");
+  await page.getByLabel("Your password").fill("not this one");
+  await page.getByRole("button", { name: "Approve" }).click();
+  await page.getByText("The password is wrong.").waitFor();
+  for (const violation of await violations(page)) faults.push(`a signature that fails: ${violation}`);
+  await page.screenshot({ path: join(shots, "signature.png"), fullPage: true });
+  await page.getByLabel("Your password").fill(provider.password);
+  await page.getByRole("button", { name: "Approve" }).click();
+  await page.getByText("Access is granted").waitFor();
+  const auditing = await openWindow(browser, origin, faults);
+  await signIn(auditing.page, account("auditor", "north-clinic"), "/audit");
+  await auditing.page.getByRole("link", { name: "Register of agreements" }).click();
+  await auditing.page.getByText(/Approved by the head of nursing/).waitFor();
+  await auditing.page.screenshot({ path: join(shots, "register.png"), fullPage: true });
+  await auditing.context.close();
+});
+
 await journey("what is hostile in a specification does nothing", async (page) => {
   page.on("dialog", (dialog) => faults.push(`a script ran: ${dialog.message()}`));
   await signIn(page, consumer, "/catalogue?q=ward+notes");
