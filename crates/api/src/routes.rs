@@ -14,6 +14,7 @@ mod limits;
 mod metrics;
 mod nodes;
 mod notices;
+mod personal_data;
 mod plans;
 mod reviews;
 mod sessions;
@@ -38,7 +39,7 @@ use crate::endpoint::Endpoint;
 
 /// Every route of the control API.
 pub(crate) fn all() -> Vec<Endpoint> {
-    let groups: [(&'static str, Vec<Endpoint>); 21] = [
+    let groups: [(&'static str, Vec<Endpoint>); 22] = [
         ("Signing in", auth::endpoints()),
         ("Sessions", sessions::endpoints()),
         ("Notices", notices::endpoints()),
@@ -55,6 +56,7 @@ pub(crate) fn all() -> Vec<Endpoint> {
         ("Analytics", metrics::endpoints()),
         ("Tenants", tenants::endpoints()),
         ("People", users::endpoints()),
+        ("Personal data", personal_data::endpoints()),
         ("Categories", categories::endpoints()),
         ("Installation", settings::endpoints()),
         ("Gateways", nodes::endpoints()),

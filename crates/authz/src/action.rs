@@ -76,6 +76,8 @@ actions! {
 
     /// Read one's own account.
     ReadMe = "me.read", Access::SignedIn;
+    /// Read everything that is stored of oneself.
+    ReadOwnData = "me.export", Access::SignedIn;
     /// Change one's own password.
     ChangePassword = "me.change_password", Access::SignedIn;
     /// See whether one's own account has a second factor.
@@ -247,6 +249,8 @@ actions! {
     ListUsers = "user.list", ADMINS;
     /// Read a person's account.
     ReadUser = "user.read", ADMINS;
+    /// Read everything that is stored of a person.
+    ExportUser = "user.export", ADMINS;
     /// Invite a person.
     InviteUser = "user.invite", ADMINS;
     /// Invite a person anew, whose password or invitation is lost.

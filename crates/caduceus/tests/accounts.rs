@@ -16,6 +16,104 @@ async fn start(database: Database) -> (Installation, Tenant) {
 }
 
 testkit::on_both_databases! {
+    async fn a_legal_hold_keeps_what_is_old(database: Database) {
+        let mut installation = Installation::start(BINARY, database).await;
+        let admin = installation.admin().clone();
+        let admin = &admin;
+        let settings = |changes: serde_json::Value| async move {
+            admin.patch("/admin/settings", &changes).await.ok()
+        };
+        for wrong in [json!({ "auditRetentionDays": 364 }), json!({ "legalHold": 1 })] {
+            admin.patch("/admin/settings", &wrong).await.assert_problem(422, "validation_failed");
+        }
+        let held = settings(json!({ "auditRetentionDays": 400, "legalHold": true })).await;
+        assert_eq!((&held["auditRetentionDays"], &held["legalHold"]), (&json!(400), &json!(true)));
+        let replaced = admin.put("/admin/settings", &json!({ "name": "N", "usageRetentionDays": 40 })).await;
+        assert_eq!(replaced.ok()["legalHold"], true, "a hold is lifted only by saying so");
+        settings(json!({ "auditRetentionDays": 400 })).await;
+        // One entry of two years ago, and one of last year.
+        let old = |id: &str, days: i64| {
+            let at: jiff::Timestamp = from_now(-86_400 * days).parse().unwrap();
+            let at = at.as_microsecond();
+            format!(
+                "INSERT INTO audit_event SELECT '{id}', tenant_id, {at}, actor, actor_tenant, 'old.{days}', target, outcome,
+                 request_id, details FROM audit_event LIMIT 1;"
+            )
+        };
+        let entries = old("aud_01000000000000000000000001", 730) + &old("aud_01000000000000000000000002", 390);
+        installation.sql(&entries).await;
+        let count = |days: u32| async move {
+            admin.get(&format!("/audit/events?action=old.{days}")).await.items().len()
+        };
+        assert_eq!((count(730).await, count(390).await), (1, 1));
+        // Housekeeping begins with the process.
+        installation.restart().await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(count(730).await, 1, "held");
+        settings(json!({ "legalHold": false })).await;
+        installation.restart().await;
+        eventually("the old entry is removed", Duration::from_secs(10), || async {
+            (count(730).await == 0).then_some(())
+        })
+        .await;
+        assert_eq!(count(390).await, 1);
+    }
+
+    async fn what_is_stored_of_a_person_can_be_had(database: Database) {
+        let (installation, hospital) = start(database).await;
+        let (admin, provider, reviewer) = (hospital.admin(), hospital.provider(), hospital.reviewer());
+        let api = hospital.publish("Records", &json!({})).await;
+        let plan = json!({ "approval": "two_person", "signed": true });
+        let plan = hospital.offer_plan(&api, &plan).await;
+        let application = hospital.application("Board").await;
+        let asked = hospital.subscribe(&application, &api, &plan).await;
+        let approve = format!("/subscriptions/{}/approve", asked["id"].as_str().unwrap());
+        for (who, meaning) in [(provider, "Fine by us"), (admin, "Fine by me")] {
+            let signature = json!({ "meaning": meaning, "currentPassword": PASSWORD });
+            who.post(&approve, &json!({ "signature": signature })).await.ok();
+        }
+
+        let me = provider.get("/me").await.ok();
+        let own = provider.get("/me/personal-data").await.ok();
+        assert_eq!((&own["account"]["email"], &own["complete"]), (&me["email"], &json!(true)));
+        assert_eq!(own["sessions"][0]["id"], me["sessionId"]);
+        let deeds: Vec<_> = own["deeds"].as_array().unwrap().iter()
+            .map(|deed| (deed["kind"].as_str().unwrap(), deed["text"].as_str().unwrap())).collect();
+        for deed in [("api", "Records"), ("version", "1.0.0"), ("signature", "Fine by us"), ("decision", "")] {
+            assert!(deeds.contains(&deed), "{deed:?}: {deeds:?}");
+        }
+        assert!(own["audit"].as_array().unwrap().iter().any(|entry| entry["action"] == "api.register"));
+        let text = own.to_string();
+        for other in ["Fine by me", "argon2", PASSWORD, "reviewer@hospital.example"] {
+            assert!(!text.contains(other), "{other} in {text}");
+        }
+        assert_eq!(reviewer.get("/me/personal-data").await.ok()["deeds"], json!([]));
+
+        let path = format!("/admin/users/{}/personal-data", me["userId"].as_str().unwrap());
+        assert_eq!(admin.get(&path).await.ok()["deeds"], own["deeds"]);
+        reviewer.get(&path).await.assert_problem(403, "forbidden");
+        let other = installation.tenant("clinic").await;
+        other.admin().get(&path).await.assert_problem(404, "user_not_found");
+        let trail = admin.get("/audit/events?action=user.export").await.items();
+        let noted = |outcome: &str| trail.iter().find(|entry| entry["outcome"] == outcome).unwrap();
+        assert_eq!(trail.len(), 2, "who reads of others is noted, and who tries to: {trail:?}");
+        assert_eq!(noted("success")["target"], me["userId"]);
+        assert_eq!(noted("denied")["actor"], reviewer.get("/me").await.ok()["userId"]);
+
+        let cookie = installation.sign_in_to_portal("provider@hospital.example").await;
+        let file = installation.operations().get("/account/personal-data.json").header("cookie", &cookie).await;
+        assert_eq!(file.header("content-disposition"), Some("attachment; filename=\"personal-data.json\""));
+        assert_eq!(file.ok()["account"]["email"], me["email"]);
+
+        // Whoever is removed leaves what others need: who signed, and a trail in which only a number stands for them.
+        admin.delete(&format!("/admin/users/{}", me["userId"].as_str().unwrap())).await;
+        admin.get(&path).await.assert_problem(404, "user_not_found");
+        let listed = admin.get("/admin/users?limit=200").await.text();
+        assert!(!listed.contains("provider@hospital.example"));
+        let notices = admin.get("/audit/events?limit=200").await.text();
+        assert!(!notices.contains("provider@hospital.example"), "{notices}");
+    }
+
     async fn a_password_change_can_be_repeated_under_its_key(database: Database) {
         let (_installation, hospital) = start(database).await;
         let body = json!({ "currentPassword": PASSWORD, "newPassword": "a new one, long enough" });

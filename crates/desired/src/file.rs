@@ -48,6 +48,13 @@ pub struct SettingsEntry {
     /// For how many days hourly usage is kept, 31 to 3,650.
     #[schemars(range(min = 31, max = 3650))]
     pub usage_retention_days: u16,
+    /// For how many days the audit trail is kept, 365 to 36,500; for ever when absent.
+    #[serde(default)]
+    #[schemars(range(min = 365, max = 36500))]
+    pub audit_retention_days: Option<u16>,
+    /// While it is set, nothing is removed because of its age. It stays as it is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legal_hold: Option<bool>,
 }
 
 /// A heading of the catalogue.

@@ -9,11 +9,11 @@ use authz::Action;
 use jiff::SignedDuration;
 use model::{AuditEntry, AuditOutcome, EventKind, SubscriptionStatus, TenantId};
 use serde_json::{Value, json};
-use store::{Viewer, usage::Grain};
+use store::{Tx, Viewer, usage::Grain};
 use tokio::sync::{Mutex, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Market, MarketError, compile::Compiler, secrets::sha256_hex};
+use crate::{InstallationSettings, Market, MarketError, compile::Compiler, secrets::sha256_hex};
 
 /// What the jobs need to know about this machine.
 #[derive(Debug, Clone)]
@@ -44,6 +44,14 @@ const SIGNING_KEY_DAYS: i64 = 30;
 const ROSTER_DAYS: i64 = 30;
 /// How long notices and the letters about them are kept.
 const NOTICE_DAYS: i64 = 90;
+/// How long usage is kept by the minute, in days.
+const MINUTE_DAYS: i64 = 2;
+/// How many entries of the audit trail are removed at once.
+const AUDIT_BATCH: i64 = 10_000;
+
+const fn days(days: i64) -> SignedDuration {
+    SignedDuration::from_hours(24 * days)
+}
 
 /// Whether a job is failing, so that each episode is logged once.
 struct Episode {
@@ -203,16 +211,30 @@ impl Market {
         store::idempotency::prune(&mut tx, now - SignedDuration::from_hours(24)).await?;
         // A token lives for an hour at most; its key is published for a day longer.
         store::signing_key::prune(&mut tx, now - SignedDuration::from_hours(25)).await?;
-        store::usage::prune(&mut tx, Grain::Minute, now - SignedDuration::from_hours(48)).await?;
-        let kept = SignedDuration::from_hours(24 * i64::from(settings.usage_retention_days));
-        store::usage::prune(&mut tx, Grain::Hour, now - kept).await?;
-        let failed = now - SignedDuration::from_hours(24 * FAILURE_DAYS);
-        store::failed_call::prune(&mut tx, failed, FAILURES_MAX).await?;
-        store::roster::prune(&mut tx, now - SignedDuration::from_hours(24 * ROSTER_DAYS)).await?;
-        let told = now - SignedDuration::from_hours(24 * NOTICE_DAYS);
-        store::notice::prune(&mut tx, told).await?;
-        store::letter::prune(&mut tx, told).await?;
+        store::roster::prune(&mut tx, now - days(ROSTER_DAYS)).await?;
+        if !settings.legal_hold {
+            self.forget(&mut tx, &settings).await?;
+        }
         tx.commit().await?;
+        Ok(())
+    }
+
+    /// Removes what was kept long enough.
+    async fn forget(
+        &self,
+        tx: &mut Tx,
+        settings: &InstallationSettings,
+    ) -> Result<(), MarketError> {
+        let now = self.clock.now();
+        store::usage::prune(tx, Grain::Minute, now - days(MINUTE_DAYS)).await?;
+        let kept = days(settings.usage_retention_days.into());
+        store::usage::prune(tx, Grain::Hour, now - kept).await?;
+        store::failed_call::prune(tx, now - days(FAILURE_DAYS), FAILURES_MAX).await?;
+        store::notice::prune(tx, now - days(NOTICE_DAYS)).await?;
+        store::letter::prune(tx, now - days(NOTICE_DAYS)).await?;
+        if let Some(kept) = settings.audit_retention_days {
+            store::audit::prune(tx, now - days(kept.into()), AUDIT_BATCH).await?;
+        }
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Settings of the installation.
 
+use std::ops::RangeInclusive;
+
 use authz::Action;
 use model::{Email, EventKind, Name};
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,12 @@ pub struct InstallationSettings {
     pub support_email: Option<Email>,
     /// For how many days hourly usage is kept.
     pub usage_retention_days: u16,
+    /// For how many days the audit trail is kept; for ever when absent.
+    #[serde(default)]
+    pub audit_retention_days: Option<u16>,
+    /// While it is set, nothing is removed because of its age, but for sessions.
+    #[serde(default)]
+    pub legal_hold: bool,
 }
 
 impl Default for InstallationSettings {
@@ -25,12 +33,15 @@ impl Default for InstallationSettings {
             name: Name::parse("Caduceus").expect("a plain word is a name"),
             support_email: None,
             usage_retention_days: 400,
+            audit_retention_days: None,
+            legal_hold: false,
         }
     }
 }
 
 const NAME: &str = "installation";
-const RETENTION: std::ops::RangeInclusive<u16> = 31..=3_650;
+const RETENTION: RangeInclusive<u16> = 31..=3_650;
+const AUDIT_RETENTION: RangeInclusive<u16> = 365..=36_500;
 
 impl Market {
     /// Reads the settings and their revision; 0 until they are first written.
@@ -50,11 +61,14 @@ impl Market {
         action: Action,
         settings: InstallationSettings,
     ) -> Result<(InstallationSettings, i64), MarketError> {
-        if !RETENTION.contains(&settings.usage_retention_days) {
-            return Err(MarketError::invalid(
-                "usageRetentionDays",
-                format!("must be {} to {}", RETENTION.start(), RETENTION.end()),
-            ));
+        for (field, days, range) in [
+            ("usageRetentionDays", Some(settings.usage_retention_days), RETENTION),
+            ("auditRetentionDays", settings.audit_retention_days, AUDIT_RETENTION),
+        ] {
+            if days.is_some_and(|days| !range.contains(&days)) {
+                let message = format!("must be {} to {}", range.start(), range.end());
+                return Err(MarketError::invalid(field, message));
+            }
         }
         let mut change = match self.begin(request, action).await? {
             Begun::Fresh(change) => change,

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What one person is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Notice {
     /// Identifier.
     pub id: NoticeId,

@@ -99,6 +99,7 @@ pub(crate) fn router() -> Router<Arc<Portal>> {
         .route("/guides", get(guides::list))
         .route("/guides/{guide}", get(guides::show))
         .route("/account", get(account::show))
+        .route("/account/personal-data.json", get(account::personal_data))
         .route("/account/second-factor", post(account::begin_second_factor))
         .route("/account/second-factor/confirm", post(account::confirm_second_factor))
         .route("/account/second-factor/recovery-codes", post(account::renew_recovery_codes))

@@ -1,4 +1,4 @@
-//! The audit trail. Rows are only ever added.
+//! The audit trail. Rows are only ever added, and removed when they are older than the installation keeps them.
 
 use jiff::Timestamp;
 use model::{AuditEntry, AuditId, AuditOutcome};
@@ -72,6 +72,15 @@ pub async fn list(
         .all()
         .await?;
     rows.iter().map(read).collect()
+}
+
+/// Removes entries from before a time, oldest first, so many at most.
+pub async fn prune(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<(), StoreError> {
+    const SQL: &str = "
+        DELETE FROM audit_event
+        WHERE id IN (SELECT id FROM audit_event WHERE at < $1 ORDER BY id LIMIT $2)";
+    tx.statement("audit::prune", SQL).bind(before.as_microsecond()).bind(limit).execute().await?;
+    Ok(())
 }
 
 fn read(row: &AnyRow) -> Result<AuditEntry, StoreError> {

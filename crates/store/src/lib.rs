@@ -18,6 +18,7 @@ pub mod idempotency;
 pub mod letter;
 pub mod node;
 pub mod notice;
+pub mod personal_data;
 pub mod plan;
 pub mod portal_session;
 pub mod roster;

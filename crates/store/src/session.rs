@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 use crate::{Page, PageOf, StoreError, Tx, Viewer, row::Columns};
 
 /// A signed-in session of a person or program.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Session {
     /// Identifier, carried by the token.
     pub id: SessionId,

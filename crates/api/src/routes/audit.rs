@@ -51,7 +51,7 @@ struct AuditView {
 /// One entry.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct AuditEntryView {
+pub(super) struct AuditEntryView {
     id: AuditId,
     tenant_id: TenantId,
     at: Timestamp,

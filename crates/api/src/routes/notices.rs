@@ -70,7 +70,7 @@ struct InboxView {
 /// A notice.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct NoticeView {
+pub(super) struct NoticeView {
     id: NoticeId,
     kind: NoticeKind,
     /// What has happened, in one or two sentences.

@@ -46,19 +46,36 @@ struct SettingsBody {
     support_email: Option<Email>,
     /// For how many days hourly usage is kept, 31 to 3,650.
     usage_retention_days: u16,
+    /// For how many days the audit trail is kept, 365 to 36,500; for ever when absent.
+    #[serde(default)]
+    audit_retention_days: Option<u16>,
+    /// While it is set, nothing is removed because of its age, but for sessions. It stays as it is when absent.
+    #[serde(default)]
+    legal_hold: Option<bool>,
 }
 
-impl From<SettingsBody> for InstallationSettings {
-    fn from(body: SettingsBody) -> Self {
-        let SettingsBody { name, support_email, usage_retention_days } = body;
-        Self { name, support_email, usage_retention_days }
+impl SettingsBody {
+    /// A hold is lifted only by whoever says so.
+    fn over(self, current: &InstallationSettings) -> InstallationSettings {
+        InstallationSettings {
+            name: self.name,
+            support_email: self.support_email,
+            usage_retention_days: self.usage_retention_days,
+            audit_retention_days: self.audit_retention_days,
+            legal_hold: self.legal_hold.unwrap_or(current.legal_hold),
+        }
     }
 }
 
 impl From<InstallationSettings> for SettingsBody {
     fn from(settings: InstallationSettings) -> Self {
-        let InstallationSettings { name, support_email, usage_retention_days } = settings;
-        Self { name, support_email, usage_retention_days }
+        Self {
+            name: settings.name,
+            support_email: settings.support_email,
+            usage_retention_days: settings.usage_retention_days,
+            audit_retention_days: settings.audit_retention_days,
+            legal_hold: Some(settings.legal_hold),
+        }
     }
 }
 
@@ -67,8 +84,9 @@ async fn read(call: Call) -> Result<Reply, Problem> {
 }
 
 async fn replace(call: Call, body: SettingsBody) -> Result<Reply, Problem> {
-    let action = Action::ReplaceSettings;
-    Ok(shown(call.market.replace_settings(call.request(), action, body.into()).await?))
+    let (current, _) = call.market.read_settings(call.request()).await?;
+    let (action, settings) = (Action::ReplaceSettings, body.over(&current));
+    Ok(shown(call.market.replace_settings(call.request(), action, settings).await?))
 }
 
 async fn change(
@@ -77,9 +95,9 @@ async fn change(
 ) -> Result<Reply, Problem> {
     let (current, revision) = call.market.read_settings(call.request()).await?;
     let request = call.request_for(revision);
-    let body = body::patched(SettingsBody::from(current), patch)?;
-    let action = Action::ChangeSettings;
-    Ok(shown(call.market.replace_settings(&request, action, body.into()).await?))
+    let body = body::patched(SettingsBody::from(current.clone()), patch)?;
+    let (action, settings) = (Action::ChangeSettings, body.over(&current));
+    Ok(shown(call.market.replace_settings(&request, action, settings).await?))
 }
 
 fn shown((settings, revision): (InstallationSettings, i64)) -> Reply {

@@ -73,7 +73,7 @@ struct UserBody {
 /// An account.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct UserView {
+pub(super) struct UserView {
     id: UserId,
     tenant_id: TenantId,
     email: Email,

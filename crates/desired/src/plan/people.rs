@@ -20,8 +20,12 @@ impl Planner<'_> {
             match &state.settings {
                 None => self.refuse(subject, "only platform administrators see and change them"),
                 Some(current) => {
+                    let mut current = current.clone();
+                    if let (None, Some(current)) = (settings.legal_hold, current.as_object_mut()) {
+                        current.remove("legalHold");
+                    }
                     let differences = super::differences(
-                        &super::normal(current.clone()),
+                        &super::normal(current),
                         &super::normal(json!(settings)),
                     );
                     if !differences.is_empty() {

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use askama::Template;
-use axum::extract::Path;
-use http::StatusCode;
+use axum::{extract::Path, response::IntoResponse};
+use http::{StatusCode, header};
 use market::{MarketError, Page, SessionListing};
 
 use super::{id, page, sign_in::told};
@@ -12,6 +12,7 @@ use crate::{
     failure::{Answer, Failure, sentence},
     format::Moment,
     frame::{Flash, Frame, Section},
+    serve::append,
     visit::{Submission, Visit},
 };
 
@@ -55,6 +56,19 @@ struct Line {
 
 pub(crate) async fn show(visit: Visit) -> Answer {
     show_with(&visit, None).await
+}
+
+/// Everything that is stored of the visitor, as a file.
+pub(crate) async fn personal_data(visit: Visit) -> Answer {
+    let data = visit.market().read_own_data(&visit.request).await?;
+    let text = serde_json::to_string_pretty(&data).map_err(|_unwritable| Failure::Unreadable)?;
+    let mut response = text.into_response();
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    append(headers, header::CONTENT_TYPE, "application/json");
+    let name = "attachment; filename=\"personal-data.json\"";
+    append(headers, header::CONTENT_DISPOSITION, name);
+    Ok(response)
 }
 
 async fn show_with(visit: &Visit, problem: Option<String>) -> Answer {

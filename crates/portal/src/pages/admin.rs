@@ -74,6 +74,8 @@ struct Settings {
     name: String,
     support: String,
     days: String,
+    audit_days: String,
+    legal_hold: bool,
     revision: i64,
     problem: Option<String>,
 }
@@ -365,6 +367,11 @@ async fn settings_with(visit: &Visit, typed: Option<&Form>, problem: Option<Stri
             known.support_email.map(|email| email.to_string()).unwrap_or_default(),
         ),
         days: shown("days", known.usage_retention_days.to_string()),
+        audit_days: shown(
+            "audit-days",
+            known.audit_retention_days.map(|days| days.to_string()).unwrap_or_default(),
+        ),
+        legal_hold: typed.map_or(known.legal_hold, |form| form.text("legal-hold") == "yes"),
         frame,
         revision,
         problem,
@@ -386,7 +393,17 @@ pub(crate) async fn change_settings(submission: Submission) -> Answer {
     let Ok(usage_retention_days) = form.text("days").parse() else {
         return wrong("The number of days must be a whole number.".to_owned()).await;
     };
-    let settings = InstallationSettings { name, support_email, usage_retention_days };
+    let Ok(audit_retention_days) = form.filled("audit-days").map(str::parse).transpose() else {
+        return wrong("The days of the audit trail must be a whole number.".to_owned()).await;
+    };
+    let legal_hold = form.text("legal-hold") == "yes";
+    let settings = InstallationSettings {
+        name,
+        support_email,
+        usage_retention_days,
+        audit_retention_days,
+        legal_hold,
+    };
     match visit.market().replace_settings(&visit.request, Action::ReplaceSettings, settings).await {
         Ok(_) => Ok(visit.done(Flash::Saved, "/admin/settings")),
         Err(MarketError::Stale) => {

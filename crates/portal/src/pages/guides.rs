@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The guides in the order in which they are listed: the name of the file, and its text.
-const GUIDES: [(&str, &str); 15] = [
+const GUIDES: [(&str, &str); 16] = [
     ("portal", include_str!("../../../../docs/portal.md")),
     ("publish-and-call", include_str!("../../../../docs/publish-and-call.md")),
     ("validate-requests", include_str!("../../../../docs/validate-requests.md")),
@@ -21,6 +21,7 @@ const GUIDES: [(&str, &str); 15] = [
     ("notices", include_str!("../../../../docs/notices.md")),
     ("one-file", include_str!("../../../../docs/one-file.md")),
     ("isolation", include_str!("../../../../docs/isolation.md")),
+    ("personal-data", include_str!("../../../../docs/personal-data.md")),
     ("operate", include_str!("../../../../docs/operate.md")),
     ("postgresql", include_str!("../../../../docs/postgresql.md")),
     ("container", include_str!("../../../../docs/container.md")),
