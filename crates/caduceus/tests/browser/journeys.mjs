@@ -566,7 +566,7 @@ for (const [role, tenant] of [["consumer", "valley-health"], ["tenant-admin", "n
     if (answer.status() >= 400) faults.push(`a link leads to ${answer.status()}: ${url}`);
     const bytes = [...weights.values()].reduce((sum, one) => sum + one, 0);
     if (bytes > result.heaviest.bytes) result.heaviest = { bytes, url };
-    for (const link of await page.locator("a[href]").evaluateAll((links) => links.map((link) => link.href))) {
+    for (const link of await page.locator("a[href]:not([download])").evaluateAll((links) => links.map((link) => link.href))) {
       if (link.startsWith(origin) && !link.includes("#") && !link.includes("/assets/") && !link.includes(".csv")) found.push(link);
     }
     // Its links may lead elsewhere for this role, but it was looked at already.
